@@ -1,0 +1,68 @@
+# make demo | test | tour | check | clean. The first three need only make and Python 3.11 or newer:
+# they make .venv and install into it by themselves, and again when pyproject.toml changes.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Passed on to pytest: make test ARGS="tests/unit -k routing"
+ARGS ?=
+# What make demo listens on: make demo PORT=8000
+export PORT ?= 5050
+export UPSTREAM_PORT ?= 5051
+export UPSTREAM_CONTROL_PORT ?= 5052
+
+.PHONY: demo test tour check lint format types layers dev clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/installed
+	@exec $(BIN)/python -m example_app
+
+tour: $(VENV)/installed
+	@exec $(BIN)/python -m example_app.tour
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+# One target a gate: with --keep-going, one that fails does not hide another.
+check: lint format types layers
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+layers: $(VENV)/installed-dev
+	$(BIN)/lint-imports
+
+dev: $(VENV)/installed-dev
+
+clean:
+	rm -rf $(VENV) .cache .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache htmlcov dist instance
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Two stamps, so that the demo does not wait for the tools of the tests. The second covers the first.
+$(VENV)/installed: pyproject.toml
+	$(make-venv)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml
+	$(make-venv)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(VENV)/installed $@
+
+# PYTHON=... chooses one; otherwise the first that is new enough. A .venv whose Python went away is made anew.
+define make-venv
+@$(BIN)/python -m pip --version >/dev/null 2>&1 && exit 0; \
+for python in $(if $(PYTHON),$(PYTHON),python3 python3.11 python3.12 python3.13 python3.14 python); do \
+  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+  "$$python" -c 'import ensurepip, venv' 2>/dev/null || { \
+    echo "$$python can not make virtual environments: install its venv module (Debian: apt install python3-venv)." >&2; exit 1; }; \
+  echo "Making $(VENV) with $$("$$python" --version), installing ..."; \
+  exec "$$python" -m venv --clear $(VENV); \
+done; \
+echo "No Python 3.11 or newer found$(if $(PYTHON), as $(PYTHON)). Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1
+endef

@@ -1,0 +1,48 @@
+"""A per-user dual storage for Flask apps that render somebody else's REST API."""
+
+from __future__ import annotations
+
+from .collection import Collection
+from .errors import (
+    CollectionUnknown,
+    ConfigurationError,
+    DualStorageError,
+    NoCredentials,
+    NotCached,
+    OutboxFull,
+    OutboxUnavailable,
+    RecordGone,
+    Rejected,
+    UpstreamError,
+    UpstreamUnreachable,
+    ValidationFailed,
+    WriteBusy,
+)
+from .extension import DualStorage
+from .model import Model, WriteResult
+from .sync.reports import PendingWrite, Status, SyncReport
+from .upstream.dialects import Dialect
+
+__all__ = [
+    "Collection",
+    "CollectionUnknown",
+    "ConfigurationError",
+    "Dialect",
+    "DualStorage",
+    "DualStorageError",
+    "Model",
+    "NoCredentials",
+    "NotCached",
+    "OutboxFull",
+    "OutboxUnavailable",
+    "PendingWrite",
+    "RecordGone",
+    "Rejected",
+    "Status",
+    "SyncReport",
+    "UpstreamError",
+    "UpstreamUnreachable",
+    "ValidationFailed",
+    "WriteBusy",
+    "WriteResult",
+]

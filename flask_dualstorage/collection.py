@@ -1,0 +1,461 @@
+"""Collection: what it declares, and the verbs that views call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, overload
+from urllib.parse import quote
+
+from werkzeug.exceptions import NotFound
+
+from .errors import ConfigurationError, ValidationFailed
+from .model import Home, Model, Timeout, ask, load, seconds
+from .policy.references import is_temp_id
+from .policy.routing import Route, route
+from .policy.values import check_id, same
+from .policy.views import Seen, key_of
+from .sync import reading
+from .sync.engine import Engine
+from .sync.flush import flush
+from .sync.reports import SyncReport
+from .types import PENDING, Attributes, Declaration, Json, Kind, RecordId, Write
+from .upstream.dialects import Dialect
+
+_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+#: What the full interface declares and this release does not do yet: any other value is refused at ``register``.
+_LATER: dict[str, tuple[Any, ...]] = {
+    "conflict": (None, "manual"),
+    "read_before_write": (False,),
+    "version_attribute": (None,),
+}
+
+
+class Collection:
+    """A list of records of one upstream URL, for one owner. Subclass it to declare, and ``register`` it.
+
+    ``ds.collection(name)`` makes it. In brackets the Backbone names: ``store_name`` [storeName], ``id_attribute``
+    [idAttribute]; ``url``, ``store_name``, ``local``, ``remote`` and ``headers`` may be methods.
+    """
+
+    name: ClassVar[str] = ""
+    url: ClassVar[Any] = None
+    store_name: ClassVar[Any] = None
+    model: ClassVar[type[Model]] = Model
+    local: ClassVar[Any] = False
+    remote: ClassVar[Any] = False
+    upstream: ClassVar[str] = "default"
+    id_attribute: ClassVar[str | None] = None
+    dialect: ClassVar[Dialect | None] = None
+    when_dirty: ClassVar[str | None] = None
+    max_age: ClassVar[float | None] = None
+    conflict: ClassVar[Any] = None
+    in_doubt: ClassVar[str | None] = None
+    coalesce: ClassVar[bool] = True
+    version_attribute: ClassVar[str | None] = None
+    read_before_write: ClassVar[bool] = False
+    headers: ClassVar[Any] = None
+
+    def __init__(
+        self,
+        engine: Engine,
+        owner: str,
+        params: Mapping[str, RecordId],
+        check_nonce: Any,
+        *,
+        registered: bool,
+    ) -> None:
+        self.params = dict(params)
+        self._engine = engine
+        self._owner = owner
+        self._registered = registered
+        self._fetch = reading.Fetch()
+        self._loaded: reading.Loaded | None = None
+        self._models: dict[int, Model] = {}
+        self._places: dict[str, int] | None = None
+        self._stale = False
+        self._home = Home(engine, owner, self._declare, self._is_local, self._is_remote, check_nonce, self._wrote)
+        self._declared: Declaration | None = None
+
+    # --- hooks of the app ------------------------------------------------------------------------------------
+
+    def parse(self, response: Json) -> Json:
+        """Turn what the upstream answered into the list of records [parse]; run once, before it is cached."""
+        return response
+
+    def parse_before_local_save(self, response: Json) -> Json:
+        """Turn what the upstream answered into a list, before ``parse`` [parseBeforeLocalSave]."""
+        return response
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    def fetch(
+        self,
+        params: Mapping[str, Any] | None = None,
+        *,
+        remote: bool = True,
+        add: bool = False,
+        when_dirty: str | None = None,
+        max_age: float | None = None,
+        timeout: Timeout = None,
+        headers: Mapping[str, str] | None = None,
+        all_pages: bool = False,
+    ) -> Collection:
+        """Load the list, or give the copy [fetch]; see ``source``, ``age`` and ``reason`` afterwards.
+
+        ``params`` go into the query, and their list is kept for itself. ``add=True`` merges into what is there.
+        ``max_age`` in seconds takes a young copy without asking. Raises ``NotCached`` where nothing is here,
+        ``UpstreamError`` for an error status, ``NoCredentials``.
+        """
+        if all_pages:
+            raise ConfigurationError("fetch(all_pages=True) comes with a later release; read page by page with params.")
+        if when_dirty not in (None, "local", "rebase"):
+            raise ConfigurationError(f"when_dirty is {when_dirty!r}; it takes 'local' or 'rebase'.")
+        self._fetch = reading.Fetch(
+            params={name: str(value) for name, value in (params or {}).items()},
+            add=add,
+            when_dirty=when_dirty,
+            max_age=max_age or 0.0,
+            timeout=seconds(timeout),
+            headers=headers or {},
+        )
+        self._take(self._load_list(self._fetch, remote=remote))
+        return self
+
+    def get(self, id: RecordId) -> Model | None:  # Backbone's name for it
+        """Give one Model out of the loaded list, or None [get]. Ids are compared by their text."""
+        place = self._index().get(str(id))
+        if place is None and is_temp_id(id):
+            real = self._engine.outbox.alias(self._owner, str(id))
+            place = None if real is None else self._index().get(str(real))
+        return None if place is None else self._model_at(place)
+
+    def load(
+        self,
+        id: RecordId,  # Backbone's name for it
+        *,
+        remote: bool = True,
+        timeout: Timeout = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Model | None:
+        """GET one record, or give its copy [Model.fetch]; None where the upstream has none.
+
+        Raises ``ValidationFailed`` for what can be no id, and as ``fetch`` does.
+        """
+        record_id = check_id(id, self._declare().id_attribute)
+        if is_temp_id(record_id):
+            real = self._engine.outbox.alias(self._owner, str(record_id))
+            record_id = record_id if real is None else real
+        options = reading.Fetch(timeout=seconds(timeout), headers=headers or {})
+        loaded = load(self._home, record_id, options, remote=remote)
+        if loaded.record is None:
+            return None
+        model = self._make(loaded.record, loaded.seen)
+        model.source, model.age, model.reason = loaded.source, loaded.age, loaded.reason
+        return model
+
+    def get_or_404(self, id: RecordId) -> Model:  # Backbone's name for it
+        """Load one record, or raise werkzeug's ``NotFound``, also for what can be no id."""
+        try:
+            found = self.load(id)
+        except ValidationFailed as error:
+            raise NotFound(str(error)) from error
+        if found is None:
+            raise NotFound(f"There is no record {id!r} in {self._declare().store}.")
+        return found
+
+    def __iter__(self) -> Iterator[Model]:
+        return (self._model_at(place) for place in range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self._view().view.records)
+
+    @overload
+    def __getitem__(self, place: int) -> Model: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Model]: ...
+
+    def __getitem__(self, place: int | slice) -> Model | list[Model]:
+        """Give the Model at a place of the list, or those of a slice [at]."""
+        places = range(len(self))[place]
+        return self._model_at(places) if isinstance(places, int) else [self._model_at(each) for each in places]
+
+    @property
+    def models(self) -> list[Model]:
+        """The list as Models [models]."""
+        return list(self)
+
+    def where(self, attributes: Mapping[str, Json] | None = None, /, **fields: Json) -> list[Model]:
+        """Give the Models whose fields equal all of those given [where]."""
+        wanted = {**(attributes or {}), **fields}
+        return [self._model_at(place) for place, record in enumerate(self._attributes()) if _has(record, wanted)]
+
+    def find_where(self, attributes: Mapping[str, Json] | None = None, /, **fields: Json) -> Model | None:
+        """Give the first Model whose fields equal all of those given, or None [findWhere]."""
+        wanted = {**(attributes or {}), **fields}
+        for place, record in enumerate(self._attributes()):
+            if _has(record, wanted):
+                return self._model_at(place)
+        return None
+
+    def pluck(self, field: str) -> list[Json]:
+        """Give one field of every record [pluck]."""
+        return [record.get(field) for record in self._attributes()]
+
+    @property
+    def source(self) -> str | None:
+        """Where the list came from: ``"upstream"``, ``"cache"``, ``"local"``, or None before it is looked at."""
+        return None if self._loaded is None else self._loaded.source
+
+    @property
+    def age(self) -> float | None:
+        """How old the list is, seconds; None where no copy is under it."""
+        return None if self._loaded is None else self._loaded.age
+
+    @property
+    def reason(self) -> str | None:
+        """Why the list is not fresh, as a sentence; None where it is."""
+        return None if self._loaded is None else self._loaded.reason
+
+    def clear(self) -> None:
+        """Forget the cached copy; pending writes stay."""
+        self._engine.bases.forget(self._owner, self._declare().store, self._fetch.query)
+        self._loaded = None
+        self._models = {}
+        self._places = None
+
+    # --- writing ---------------------------------------------------------------------------------------------
+
+    def new(self, attributes: Mapping[str, Json] | None = None, /, **fields: Json) -> Model:
+        """Give an unsaved Model of this collection."""
+        model = self.model(home=self._home)
+        model.set(attributes, **fields)
+        return model
+
+    def create(
+        self,
+        attributes: Mapping[str, Json] | None = None,
+        /,
+        *,
+        remote: bool = True,
+        nonce: str | None = None,
+        timeout: Timeout = None,
+        headers: Mapping[str, str] | None = None,
+        **fields: Json,
+    ) -> Model:
+        """Create a record [create]: upstream where that is there, kept under a temporary id where it is not.
+
+        Raises as ``Model.save`` does.
+        """
+        model = self.new(attributes, **fields)
+        model._create(model._call(remote, nonce, timeout, headers))
+        return model
+
+    def dirty_models(self) -> list[Model]:
+        """Give the Models with a create or update that is pending [dirtyModels]; no request."""
+        loaded = self._here()
+        models = (self._make(seen, loaded.seen) for seen in loaded.view.special.values())
+        return [model for model in models if model.dirty]
+
+    def destroyed_model_ids(self) -> list[RecordId]:
+        """Give the ids of records whose delete is pending [destroyedModelIds]; no request."""
+        state = self._engine.outbox.store_state(self._owner, self._declare().store, reading.NO_BASE)
+        return [write.record_id for write in state.writes if write.kind is Kind.DELETE and write.state in PENDING]
+
+    def sync_dirty(self) -> SyncReport:
+        """Send this store's pending creates and updates, and what must go before them [syncDirty]."""
+        return self._sync(Kind.CREATE, Kind.UPDATE)
+
+    def sync_destroyed(self) -> SyncReport:
+        """Send this store's pending deletes, and what must go before them [syncDestroyed]."""
+        return self._sync(Kind.DELETE)
+
+    def sync_dirty_and_destroyed(self) -> SyncReport:
+        """Send all that is pending in this store, and what must go before it [syncDirtyAndDestroyed]."""
+        return self._sync(*Kind)
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _sync(self, *kinds: Kind) -> SyncReport:
+        store = self._declare().store
+
+        def chosen(write: Write) -> bool:
+            return write.store == store and write.kind in kinds
+
+        report = flush(self._engine, self._owner, chosen=chosen)
+        self.look_again()
+        return report
+
+    def look_again(self) -> None:
+        """Let the next look lay over the list what is pending by then."""
+        self._stale = self._loaded is not None
+        self._declared = None
+
+    def _wrote(self, model: Model, kind: Kind) -> None:
+        if not self._is_remote():
+            self.look_again()
+        elif self._loaded is not None:
+            self._follow(model, kind)
+
+    def _follow(self, model: Model, kind: Kind) -> None:
+        """An upstream-only list has no storage to look at: it follows its own request's writes in memory."""
+        if self._loaded is None:
+            return
+        key = self._declare().key_attribute
+        text = key_of(dict(model), key)
+        records = [record for record in self._loaded.view.records if key_of(record, key) != text]
+        if kind is not Kind.DELETE:
+            place = self._index().get(text, len(records))
+            records.insert(place, dict(model))
+        self._take(replace(self._loaded, view=replace(self._loaded.view, records=records)))
+
+    def _load_list(self, options: reading.Fetch, *, remote: bool) -> reading.Loaded:
+        declared = self._declare()
+        match route(local=self._is_local(), remote=self._is_remote(), call_remote=remote):
+            case Route.REMOTE:
+                return reading.remote_list(self._engine, self._owner, declared, options)
+            case Route.DUAL:
+                return reading.fetch_list(self._engine, self._owner, declared, options)
+            case _:
+                return reading.view_list(self._engine, self._owner, declared, options)
+
+    def _view(self) -> reading.Loaded:
+        """What is loaded; a collection that was not fetched fetches itself once, when it is looked at."""
+        if self._loaded is None:
+            self._take(self._load_list(replace(self._fetch, max_age=self._declare().max_age), remote=True))
+        elif self._stale:
+            self._take(reading.look_again(self._engine, self._owner, self._declare(), self._loaded))
+        if self._loaded is None:
+            raise LookupError("a collection that was looked at is loaded")
+        return self._loaded
+
+    def _here(self) -> reading.Loaded:
+        """What is loaded, or what is here without a request."""
+        if self._loaded is not None:
+            return self._view()
+        return reading.view_list(self._engine, self._owner, self._declare(), self._fetch)
+
+    def _take(self, loaded: reading.Loaded) -> None:
+        self._loaded = loaded
+        self._models = {}
+        self._places = None
+        self._stale = False
+
+    def _attributes(self) -> list[Attributes]:
+        """The attributes of every record, as changed by ``set`` where a Model was made."""
+        records = self._view().view.records
+        return [
+            record if place not in self._models else dict(self._models[place]) for place, record in enumerate(records)
+        ]
+
+    def _index(self) -> dict[str, int]:
+        records = self._view().view.records
+        if self._places is None:
+            key = self._declare().key_attribute
+            self._places = {key_of(record, key): place for place, record in enumerate(records)}
+        return self._places
+
+    def _model_at(self, place: int) -> Model:
+        """Make the Model of a place when it is first looked at."""
+        loaded = self._view()
+        found = self._models.get(place)
+        if found is None:
+            seen = loaded.view.seen(loaded.view.records[place], self._declare().key_attribute)
+            found = self._models[place] = self._make(seen, loaded.seen)
+        return found
+
+    def _make(self, seen: Seen, settled_seq: int) -> Model:
+        return self.model(home=self._home)._show(seen, settled_seq)
+
+    # --- what it declares --------------------------------------------------------------------------------------
+
+    def _blank(self) -> Model:
+        return self.model(home=self._home)
+
+    def _is_local(self) -> bool:
+        return bool(ask(self.local)) or bool(ask(self._blank().local))
+
+    def _is_remote(self) -> bool:
+        return bool(ask(self.remote)) or bool(ask(self._blank().remote))
+
+    def _declare(self) -> Declaration:
+        """What the layers below must know; made once for this owner's call, and anew after a sync."""
+        if self._declared is None:
+            self._declared = self._make_declaration()
+        return self._declared
+
+    def _make_declaration(self) -> Declaration:
+        url = self._filled_url()
+        config = self._engine.config
+        return Declaration(
+            collection=self.name if self._registered else "",
+            store=self._filled(ask(self.store_name) or ask(self._blank().store_name) or url),
+            url=url,
+            params=self.params,
+            upstream=self.upstream,
+            id_attribute=self.id_attribute or self.model.id_attribute or (self.dialect or Dialect()).id_attribute,
+            update_method=(self.dialect or Dialect()).update_method,
+            when_dirty=self.when_dirty or config.when_dirty,
+            in_doubt=self.in_doubt or config.in_doubt,
+            coalesce=self.coalesce,
+            max_age=config.max_age if self.max_age is None else self.max_age,
+            headers=self._own_headers,
+            parse_list=self._parse_list,
+            parse_record=self._parse_record,
+            serialize=self._serialize,
+        )
+
+    def _own_headers(self) -> Mapping[str, str]:
+        return ask(self.headers) or {}
+
+    def _parse_list(self, response: Json) -> Json:
+        records = self.parse(self.parse_before_local_save(response))
+        own = (self.model.parse, self.model.parse_before_local_save) != (Model.parse, Model.parse_before_local_save)
+        return [self._parse_record(record) for record in records] if own and isinstance(records, list) else records
+
+    def _parse_record(self, response: Json) -> Json:
+        blank = self._blank()
+        return blank.parse(blank.parse_before_local_save(response))
+
+    def _serialize(self, attributes: Attributes) -> Json:
+        if self.model.to_json is Model.to_json:
+            return attributes
+        return self.model(attributes, home=self._home).to_json()
+
+    def _filled_url(self) -> str:
+        url = ask(self.url) or f"/{self.name}"
+        if not isinstance(url, str) or "://" in url or "?" in url or "#" in url:
+            raise ConfigurationError(f"{self.name}.url is {url!r}; it takes a path, joined to the upstream's URL.")
+        return self._filled("/" + url.strip("/"))
+
+    def _filled(self, template: str) -> str:
+        missing = [name for name in _PARAMETER.findall(template) if name not in self.params]
+        if missing:
+            raise ConfigurationError(
+                f"The collection {self.name!r} needs {', '.join(missing)}: collection({self.name!r}, {missing[0]}=…)."
+            )
+        return _PARAMETER.sub(lambda found: quote(str(self.params[found.group(1)]), safe=""), template)
+
+
+def _has(record: Mapping[str, Json], wanted: Mapping[str, Json]) -> bool:
+    return all(name in record and same(record[name], value) for name, value in wanted.items())
+
+
+def check_declarations(cls: type[Collection]) -> None:
+    """Check what a collection class declares. Raises ``ConfigurationError`` that names what is wrong."""
+    if not issubclass(cls.model, Model):
+        raise ConfigurationError(f"{cls.__name__}.model is {cls.model!r}; it takes Model or a subclass.")
+    if True in (cls.local is True, cls.model.local is True) and True in (cls.remote is True, cls.model.remote is True):
+        raise ConfigurationError(f"{cls.__name__} is declared both local and remote; leave one of them out.")
+    for name, allowed in _LATER.items():
+        if getattr(cls, name) not in allowed:
+            raise ConfigurationError(f"{cls.__name__}.{name} comes with a later release; leave it out.")
+    if cls.dialect is not None and not isinstance(cls.dialect, Dialect):
+        raise ConfigurationError(f"{cls.__name__}.dialect is {cls.dialect!r}; it takes a flask_dualstorage.Dialect.")
+    if cls.when_dirty not in (None, "local", "rebase"):
+        raise ConfigurationError(f"{cls.__name__}.when_dirty is {cls.when_dirty!r}; it takes 'local' or 'rebase'.")
+    if cls.in_doubt not in (None, "auto", "resend", "hold"):
+        raise ConfigurationError(f"{cls.__name__}.in_doubt is {cls.in_doubt!r}; it takes 'auto', 'resend' or 'hold'.")

@@ -1,0 +1,219 @@
+"""DualStorage: ``init_app``, ``app.extensions["dualstorage"]``, and the decorators."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, MutableMapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flask import Flask, current_app, has_request_context, request
+
+from . import identity, tokens
+from .collection import Collection
+from .config import Config, read_config
+from .errors import ConfigurationError, OutboxUnavailable
+from .model import Model
+from .storage.base import Backend, Bases, find_backend
+from .storage.database import Database
+from .storage.outbox import Outbox
+from .sync.engine import Engine
+from .sync.reports import PendingWrite, Status, SyncReport
+from .types import Declaration, RecordId, Write
+from .user_storage import Registry, UserStorage
+from .web.blueprint import create_blueprint
+from .web.globals import TemplateGlobal
+
+_Declared = TypeVar("_Declared", bound=type[Collection] | type[Model])
+_Hook = TypeVar("_Hook", bound=Callable[..., Any])
+_MEMO = "flask_dualstorage.memo"
+
+
+class _Desk:
+    """What ``app.extensions["dualstorage"]`` and the importable object have in common: the current owner's storage."""
+
+    def _bound(self) -> AppDualStorage:
+        raise LookupError("a desk belongs to an app")
+
+    @property
+    def owner(self) -> str:
+        """The current owner: ``user:<id>``, or ``anon:<random>`` for an anonymous session."""
+        return self._bound()._current_owner()
+
+    def for_user(self, owner: str) -> UserStorage:
+        """Give any owner's storage: for jobs and scripts. A bare name means ``user:<name>``."""
+        return self._bound()._storage(identity.normalise(owner))
+
+    def collection(self, name: str, /, **params: RecordId) -> Collection:
+        """Give a collection of the current owner's; see ``UserStorage.collection``."""
+        return self._mine().collection(name, **params)
+
+    def model(self, cls: type[Model], id: RecordId | None = None) -> Model:  # Backbone's name for it
+        """Give a model that stands alone, of the current owner's."""
+        return self._mine().model(cls, id)
+
+    def status(self) -> Status:
+        """Give the current owner's pending writes in numbers."""
+        return self._mine().status()
+
+    def pending(self) -> list[PendingWrite]:
+        """Give the current owner's pending writes."""
+        return self._mine().pending()
+
+    def sync(self, collections: Iterable[str] | None = None, budget: float | None = None) -> SyncReport:
+        """Send what the current owner has pending."""
+        return self._mine().sync(collections, budget)
+
+    def retry(self, id: str) -> PendingWrite:  # the interface's name for it
+        """Let a pending write of the current owner's go again."""
+        return self._mine().retry(id)
+
+    def discard(self, id: str) -> list[PendingWrite]:  # the interface's name for it
+        """Give up a pending write of the current owner's."""
+        return self._mine().discard(id)
+
+    def adopt(self, from_owner: str, to_owner: str) -> None:
+        """Move what one owner has pending to another: one line in the app's log-in view."""
+        self.for_user(to_owner).adopt(from_owner, to_owner)
+
+    def forget(self, owner: str, pending: bool = False) -> None:
+        """Forget an owner's cached copies: one line in the app's log-out view."""
+        self.for_user(owner).forget(owner, pending)
+
+    def _mine(self) -> UserStorage:
+        bound = self._bound()
+        return bound._storage(bound._current_owner())
+
+
+class DualStorage(_Desk):
+    """The extension: create one, register collections on it, and ``init_app`` each app.
+
+    The importable object finds its app through ``current_app``; ``app.extensions["dualstorage"]`` is bound to its
+    app and needs no context.
+    """
+
+    def __init__(self, app: Flask | None = None, *, cache: Any | None = None) -> None:
+        self.registry = Registry()
+        self._hooks: dict[str, Callable[..., Any]] = {}
+        if app is not None:
+            self.init_app(app, cache=cache)
+
+    def init_app(self, app: Flask, *, cache: Any | None = None) -> None:
+        """Set up one app: read and check its config, add the blueprint, the templates and the CLI.
+
+        ``cache`` names the Flask-Caching ``Cache`` to use where the app has several. Raises ``ConfigurationError``
+        for a wrong key, ``RuntimeError`` for an app that is set up already.
+        """
+        if "dualstorage" in app.extensions:
+            raise RuntimeError("This app has a DualStorage already; call init_app once for each app.")
+        config = read_config(app.config, app.instance_path)
+        self._check_upstreams(config)
+        app.extensions["dualstorage"] = AppDualStorage(app, config, self.registry, self._hooks, cache)
+        app.register_blueprint(create_blueprint(config.url_prefix if config.register_blueprint else None))
+        app.jinja_env.globals["dualstorage"] = TemplateGlobal()
+
+    def _check_upstreams(self, config: Config) -> None:
+        declared = list(self.registry.collections.values())
+        if not config.upstreams and not (declared and all(each.local is True for each in declared)):
+            raise ConfigurationError(
+                "DUALSTORAGE_UPSTREAM_URL is not set. Give the base URL of the API whose records the app shows, "
+                'for example app.config["DUALSTORAGE_UPSTREAM_URL"] = "https://crm.example/api".'
+            )
+        for each in declared:
+            if each.local is not True and each.upstream not in config.upstreams:
+                raise ConfigurationError(
+                    f"{each.__name__}.upstream is {each.upstream!r}, but DUALSTORAGE_UPSTREAMS has only: "
+                    f"{', '.join(sorted(config.upstreams))}."
+                )
+
+    def register(self, cls: _Declared) -> _Declared:
+        """Register a Collection, or a Model that stands alone; gives it unchanged. Raises ``ConfigurationError``."""
+        return self.registry.add(cls)
+
+    def user_loader(self, hook: _Hook) -> _Hook:
+        """Name the hook that tells who the current user is: ``() -> str | None``, None for an anonymous visitor."""
+        return self._set("user_loader", hook)
+
+    def upstream_auth(self, hook: _Hook) -> _Hook:
+        """Name the hook ``(owner, upstream) -> requests auth | headers | None`` that gives an owner's credential."""
+        return self._set("upstream_auth", hook)
+
+    def _set(self, name: str, hook: _Hook) -> _Hook:
+        self._hooks[name] = hook
+        return hook
+
+    def _bound(self) -> AppDualStorage:
+        try:
+            bound = current_app.extensions["dualstorage"]
+        except KeyError:
+            raise RuntimeError("This app has no DualStorage. Did you forget to call init_app?") from None
+        return bound  # type: ignore[no-any-return]  # put there by init_app
+
+
+class AppDualStorage(_Desk):
+    """``app.extensions["dualstorage"]``: one app's storage, for any owner, with or without an app context."""
+
+    def __init__(
+        self, app: Flask, config: Config, registry: Registry, hooks: dict[str, Callable[..., Any]], cache: Any | None
+    ) -> None:
+        self.config = config
+        self._app = app
+        self._registry = registry
+        self._hooks = hooks
+        database = Database(config.database_url, time.time)
+        self.engine = Engine(
+            app=app,
+            config=config,
+            clock=time.time,
+            outbox=Outbox(database),
+            bases=Bases(app.name, lambda: self._find_cache(cache), config.cache_timeout),
+            declaration=self._declaration,
+            upstream_auth=self._upstream_auth,
+            memo=self._memo,
+        )
+
+    def owners(self, due: bool = False) -> list[str]:
+        """Name the owners who have pending writes; with ``due`` only those with one that may be sent by now."""
+        return self.engine.outbox.due_owners() if due else self.engine.outbox.owners()
+
+    def init_db(self) -> None:
+        """Create the outbox's tables where they are not there yet (``flask dualstorage init-db``)."""
+        self.engine.outbox.database.prepare(create=True)
+
+    def _bound(self) -> AppDualStorage:
+        return self
+
+    def _storage(self, owner: str) -> UserStorage:
+        return UserStorage(self.engine, owner, self._registry, self._check_nonce)
+
+    def _current_owner(self) -> str:
+        return identity.current_owner(self._app, self._hooks.get("user_loader"))
+
+    def _check_nonce(self, nonce: str) -> str:
+        return tokens.check_nonce(self._app, nonce)
+
+    def _declaration(self, write: Write) -> Declaration:
+        return self._storage(write.owner).declaration(write)
+
+    def _upstream_auth(self, owner: str, upstream: str) -> Any:
+        hook = self._hooks.get("upstream_auth")
+        return None if hook is None else hook(owner, upstream)
+
+    def _memo(self) -> MutableMapping[str, Any] | None:
+        """Give what is remembered for this web request; in its environ, since ``g`` may outlive it in a test."""
+        if not has_request_context():
+            return None
+        memos: dict[int, dict[str, Any]] = request.environ.setdefault(_MEMO, {})
+        return memos.setdefault(id(self), {})
+
+    def _find_cache(self, given: Any | None) -> Backend:
+        caches: dict[Any, Backend] = self._app.extensions.get("cache", {})
+        return find_backend(caches, given, self._instance_folder, self.config.cache_timeout)
+
+    def _instance_folder(self) -> Path:
+        folder = Path(self._app.instance_path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutboxUnavailable(f"The instance folder {folder} can not be made: {error.strerror}.") from error
+        return folder

@@ -1,0 +1,364 @@
+"""Model: one record, as a mapping of its attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .errors import RecordGone, UpstreamUnreachable, ValidationFailed
+from .policy.coalescing import Edit
+from .policy.outcomes import ONLY
+from .policy.references import is_temp_id, new_temp_id
+from .policy.routing import Route, route
+from .policy.values import changes, check_attributes, check_id, copy_json
+from .policy.views import Seen
+from .sync import reading, writing
+from .sync.engine import Engine
+from .sync.flush import try_lane
+from .sync.reports import PendingWrite, pending_write
+from .sync.sending import Call
+from .types import PENDING, Attributes, Declaration, Json, Kind, Outcome, RecordId, State, Write
+
+#: What ``timeout=`` takes: seconds for the whole answer, or (to connect, for the whole answer).
+Timeout = float | tuple[float, float] | None
+#: A declaration that may be a method, asked at each call.
+Flag = bool | Callable[..., bool]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What ``save`` or ``destroy`` came to.
+
+    ``dirty`` is True where it is kept here, False where the upstream has it [options.dirty]. ``state`` is None
+    where nothing was left to send; ``discarded`` then names the writes that vanished with it. ``response`` is the
+    upstream's answer, if there was one.
+    """
+
+    dirty: bool
+    state: State | None
+    write_id: str | None
+    response: Any = None
+    reason: str | None = None
+    discarded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a model lives: whose it is, what its collection declares, and whom it tells of its changes."""
+
+    engine: Engine
+    owner: str
+    declared: Callable[[], Declaration]
+    is_local: Callable[[], bool]
+    is_remote: Callable[[], bool]
+    check_nonce: Callable[[str], str]
+    wrote: Callable[[Model, Kind], None]
+
+
+def ask(flag: Any) -> Any:
+    """Give a declared value, calling it where it is a method."""
+    return flag() if callable(flag) else flag
+
+
+def seconds(timeout: Timeout) -> tuple[float, float] | None:
+    """Read a ``timeout=`` option: a single number bounds the connecting too."""
+    if timeout is None:
+        return None
+    connect, total = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    if not (connect > 0 and total > 0):
+        raise ValidationFailed({"timeout": f"{timeout!r} is no timeout: seconds above 0, or a pair of them."})
+    return float(connect), float(total)
+
+
+class Model(Mapping[str, Json]):
+    """One record: a mapping of its attributes, and always true.
+
+    Subclass it to declare ``id_attribute`` [idAttribute], ``local``, ``remote``, ``store_name`` [storeName], for a
+    model that stands alone ``url_root`` [urlRoot] or ``url``, and the hooks ``validate``, ``parse``,
+    ``parse_before_local_save`` and ``to_json``.
+    """
+
+    id_attribute: ClassVar[str | None] = None
+    store_name: ClassVar[Any] = None
+    url: ClassVar[Any] = None
+    url_root: ClassVar[Any] = None
+    upstream: ClassVar[str] = "default"
+    local: ClassVar[Any] = False
+    remote: ClassVar[Any] = False
+
+    def __init__(self, attributes: Mapping[str, Json] | None = None, *, home: Home | None = None) -> None:
+        self._home = home
+        self._attributes: Attributes = {} if attributes is None else dict(attributes)
+        self._shown: Attributes = {}
+        self._base: Attributes | None = None
+        self._validator: str | None = None
+        self._write: Write | None = None
+        self._seen = 0
+        self._asked_id: RecordId | None = None
+        #: Where the last ``fetch`` of this model came from, as on a collection.
+        self.source: str | None = None
+        self.age: float | None = None
+        self.reason: str | None = None
+
+    # --- hooks of the app ------------------------------------------------------------------------------------
+
+    def validate(self, attributes: Attributes) -> Any:
+        """Give what is wrong with ``attributes``, or nothing [validate]. A non-empty return refuses the save."""
+        return None
+
+    def parse(self, response: Json) -> Json:
+        """Turn one record as the upstream tells it into attributes [parse]; run once, before it is cached."""
+        return response
+
+    def parse_before_local_save(self, response: Json) -> Json:
+        """Turn what the upstream answered into a record, before ``parse`` [parseBeforeLocalSave]."""
+        return response
+
+    def to_json(self, **options: Any) -> Json:
+        """Give what is sent of this record [toJSON]."""
+        return dict(self._attributes)
+
+    # --- the mapping -----------------------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Json:
+        return self._attributes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._attributes)
+
+    def __len__(self) -> int:
+        return len(self._attributes)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id!r}>"
+
+    # --- what it is ------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> RecordId | None:
+        """The id with its type, a temporary one where the upstream has not numbered it, None where it is new [id]."""
+        found = self._attributes.get(self._id_attribute)
+        return found if found is not None else self._asked_id
+
+    @property
+    def has_temp_id(self) -> bool:
+        """Whether the upstream has not numbered it yet [hasTempId]."""
+        return is_temp_id(self.id)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the upstream does not have it as far as we know [isNew]."""
+        return self.id is None or self.has_temp_id
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a write of it is pending."""
+        return self._write is not None and self._write.state in PENDING
+
+    @property
+    def pending_write(self) -> PendingWrite | None:
+        """Its pending write, or None."""
+        return pending_write(self._write) if self._write is not None and self.dirty else None
+
+    def set(self, attributes: Mapping[str, Json] | None = None, /, **fields: Json) -> None:
+        """Change attributes here only, until ``save`` [set]. Raises ``ValidationFailed`` for what is not JSON."""
+        self._attributes = self._checked({**(attributes or {}), **fields})
+
+    def changed_attributes(self) -> Attributes:
+        """Give the fields that were set since it was loaded or saved [changedAttributes]; empty if there are none."""
+        return changes(self._shown, self._attributes)
+
+    # --- verbs -----------------------------------------------------------------------------------------------
+
+    def save(
+        self,
+        attributes: Mapping[str, Json] | None = None,
+        /,
+        *,
+        patch: bool = False,
+        remote: bool = True,
+        nonce: str | None = None,
+        timeout: Timeout = None,
+        headers: Mapping[str, str] | None = None,
+        **fields: Json,
+    ) -> WriteResult:
+        """Create or update it [save]: upstream where that is there, kept as pending where it is not.
+
+        ``patch=True`` sends only what changed, ``remote=False`` keeps it for the next sync. Raises
+        ``ValidationFailed``, ``RecordGone``, ``OutboxFull``, ``OutboxUnavailable`` before anything is stored, and
+        ``Rejected`` or ``UpstreamError`` where the upstream refused.
+        """
+        kind = Kind.CREATE if self.id is None and not self._is_only_one else Kind.UPDATE
+        proposed = self._checked({**(attributes or {}), **fields})
+        call = self._call(remote, nonce, timeout, headers)
+        return self._save(kind, proposed, call, patch=patch)
+
+    def destroy(
+        self,
+        *,
+        remote: bool = True,
+        nonce: str | None = None,
+        timeout: Timeout = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> WriteResult:
+        """Delete it [destroy]; what was never sent just vanishes, with what is nested under it."""
+        call = self._call(remote, nonce, timeout, headers)
+        if self.id is None and not self._is_only_one:
+            return WriteResult(dirty=False, state=None, write_id=None, reason="It was never saved.")
+        edit = Edit(Kind.DELETE, base=self._base, validator=self._validator)
+        result = self._write_edit(edit, self._lane_id(), call)
+        self._at_home.wrote(self, Kind.DELETE)
+        return result
+
+    def fetch(
+        self,
+        *,
+        remote: bool = True,
+        when_dirty: str | None = None,
+        max_age: float | None = None,
+        timeout: Timeout = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Model:
+        """Load it anew, or from the copy [fetch]. Raises ``RecordGone`` where it is gone, else as a collection."""
+        options = reading.Fetch(
+            when_dirty=when_dirty, max_age=max_age or 0.0, timeout=seconds(timeout), headers=headers or {}
+        )
+        loaded = load(self._at_home, self._lane_id(), options, remote=remote)
+        if loaded.record is None:
+            raise RecordGone(loaded.reason or f"There is no record {self.id!r}.")
+        self._show(loaded.record, loaded.seen)
+        self.source, self.age, self.reason = loaded.source, loaded.age, loaded.reason
+        return self
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    @property
+    def _at_home(self) -> Home:
+        if self._home is None:
+            raise UpstreamUnreachable("This model belongs to no storage; make it with collection.new() or ds.model().")
+        return self._home
+
+    @property
+    def _id_attribute(self) -> str:
+        return self.id_attribute or ("id" if self._home is None else self._home.declared().id_attribute)
+
+    @property
+    def _is_only_one(self) -> bool:
+        return self._home is not None and self._home.declared().singleton
+
+    def _lane_id(self) -> RecordId:
+        if self._is_only_one:
+            return ONLY
+        found = self.id
+        if found is None:
+            raise ValidationFailed({self._id_attribute: "This model is new and has no id yet; save() it first."})
+        return found
+
+    def _checked(self, given: Mapping[str, Json]) -> Attributes:
+        known = self._attributes.get(self._id_attribute)
+        if known is not None and self._id_attribute in given and str(given[self._id_attribute]) != str(known):
+            raise ValidationFailed({self._id_attribute: f"A record's id can not change; this one is {known!r}."})
+        limit = 1024 * 1024 if self._home is None else self._home.engine.config.max_record_bytes
+        return check_attributes({**self._attributes, **given}, limit)
+
+    def _call(self, remote: bool, nonce: str | None, timeout: Timeout, headers: Mapping[str, str] | None) -> Call:
+        checked = None if nonce is None else self._at_home.check_nonce(nonce)
+        return Call(remote=remote, timeout=seconds(timeout), headers=headers or {}, nonce=checked)
+
+    def _create(self, call: Call) -> WriteResult:
+        """Create it under the id that the app gave, or a temporary one [collection.create]."""
+        given = self._attributes.get(self._id_attribute)
+        if given is not None:
+            check_id(given, self._id_attribute)
+        return self._save(Kind.CREATE, self._attributes, call, patch=False)
+
+    def _save(self, kind: Kind, proposed: Attributes, call: Call, *, patch: bool) -> WriteResult:
+        wrong = self.validate(proposed)
+        if wrong:
+            raise ValidationFailed(wrong)
+        record_id = self._lane_id_for(kind, proposed)
+        self._attributes = proposed
+        changed = changes(self._shown, proposed)
+        edit = Edit(kind, proposed, changed, self._base, self._validator, patch)
+        result = self._write_edit(edit, record_id, call)
+        self._at_home.wrote(self, kind)
+        return result
+
+    def _lane_id_for(self, kind: Kind, proposed: Attributes) -> RecordId:
+        if self._is_only_one:
+            return ONLY
+        given = proposed.get(self._id_attribute)
+        if given is None:
+            given = self._asked_id
+        if given is None:
+            return new_temp_id()
+        if self._base is None:
+            check_id(given, self._id_attribute)
+        return given
+
+    def _write_edit(self, edit: Edit, record_id: RecordId, call: Call) -> WriteResult:
+        home = self._at_home
+        target = writing.Target(home.owner, home.declared(), record_id, self._seen)
+        way = route(local=home.is_local(), remote=home.is_remote(), call_remote=call.remote)
+        if way is Route.REMOTE:
+            return self._sent(writing.write_remote(home.engine, target, edit, call))
+        if way is Route.LOCAL:
+            return self._kept(writing.write_local(home.engine, target, edit), edit.kind)
+        written = writing.write(home.engine, target, edit, call, try_lane)
+        return self._written(edit, written)
+
+    def _sent(self, outcome: Outcome) -> WriteResult:
+        if outcome.record is not None:
+            self._show(Seen(outcome.record, outcome.record, outcome.validator), self._seen)
+        return WriteResult(dirty=False, state=State.APPLIED, write_id=None, response=outcome.response)
+
+    def _kept(self, write: Write | None, kind: Kind) -> WriteResult:
+        if write is not None and write.attributes is not None:
+            self._show(Seen(write.attributes, write.attributes), self._seen)
+        return WriteResult(dirty=False, state=State.LOCAL if kind is not Kind.DELETE else None, write_id=None)
+
+    def _written(self, edit: Edit, written: writing.Written) -> WriteResult:
+        write = written.write
+        gone = tuple(each.id for each in written.vanished)
+        if write is None:
+            self._write = None
+            self._shown = dict(self._attributes)
+            return WriteResult(dirty=False, state=None, write_id=None, reason=written.reason, discarded=gone)
+        if write.state is State.APPLIED and write.theirs is not None:
+            self._show(Seen(write.theirs, write.theirs, write.validator), write.settled_seq)
+        elif write.attributes is not None and edit.kind is not Kind.DELETE:
+            shown = {**write.attributes}
+            if not self._is_only_one:
+                shown[self._id_attribute] = write.record_id
+            self._show(Seen(shown, self._base, self._validator, write), self._seen)
+        else:
+            self._write = write
+        response = None if written.outcome is None else written.outcome.response
+        dirty = write.state in PENDING
+        return WriteResult(dirty, write.state, write.id, response, write.reason or written.reason, gone)
+
+    def _show(self, seen: Seen, settled_seq: int) -> Model:
+        """Take over what storage tells of the record."""
+        self._attributes = copy_json(seen.attributes)
+        self._shown = seen.attributes
+        self._base = seen.base
+        self._validator = seen.validator
+        self._write = seen.write
+        self._seen = settled_seq
+        return self
+
+
+def load(home: Home, record_id: RecordId, options: reading.Fetch, *, remote: bool) -> reading.LoadedRecord:
+    """Read one record the way that its flags say."""
+    declared = home.declared()
+    match route(local=home.is_local(), remote=home.is_remote(), call_remote=remote):
+        case Route.REMOTE:
+            return reading.remote_record(home.engine, home.owner, declared, record_id, options)
+        case Route.DUAL:
+            return reading.fetch_record(home.engine, home.owner, declared, record_id, options)
+        case _:
+            return reading.view_record(home.engine, home.owner, declared, record_id)

@@ -1,0 +1,150 @@
+"""What happens when a lane's tail, not yet sent, meets a new edit (DESIGN §4.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..errors import RecordGone, ValidationFailed
+from ..types import Attributes, Kind, State, Write
+from .values import changes, same
+
+
+class Action(StrEnum):
+    """What to do with the lane."""
+
+    #: Put a new write at the lane's end.
+    ENQUEUE = "enqueue"
+    #: Rewrite the tail.
+    FOLD = "fold"
+    #: Discard the tail: nothing of it is ever sent.
+    VANISH = "vanish"
+    #: Leave all as it is.
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What one call wants: ``attributes`` the whole record, ``changed`` the fields this call set.
+
+    ``base`` and ``validator`` are what the caller knew of the upstream's record.
+    """
+
+    kind: Kind
+    attributes: Attributes | None = None
+    changed: Attributes | None = None
+    base: Attributes | None = None
+    validator: str | None = None
+    patch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of the lane: ``edit`` is what the new or the rewritten write holds, in ``state``."""
+
+    action: Action
+    edit: Edit | None = None
+    state: State = State.QUEUED
+
+
+NOTHING = Decision(Action.NOTHING)
+VANISH = Decision(Action.VANISH)
+
+
+def coalesce(lane: Sequence[Write], edit: Edit, *, fold: bool = True) -> Decision:
+    """Decide how ``edit`` joins ``lane``, the unsettled writes of its record in order.
+
+    ``fold=False`` keeps every write apart (``coalesce = False`` on the collection, or an edit that refers to a
+    record made later than the tail). Raises ``RecordGone`` for a deleted record and ``ValidationFailed`` for a
+    second create of one id.
+    """
+    if not lane:
+        return Decision(Action.ENQUEUE, edit)
+    tail = lane[-1]
+    if edit.kind is Kind.CREATE and tail.kind is not Kind.DELETE:
+        raise ValidationFailed({"id": f"There is a record {tail.record_id!r} already; save() it instead."})
+    if tail.kind is Kind.DELETE and edit.kind is Kind.UPDATE:
+        raise RecordGone(f"The record {tail.record_id!r} was deleted here; discard that delete to edit it again.")
+    if tail.kind is Kind.DELETE and edit.kind is Kind.DELETE:
+        return _delete_again(tail)
+    if tail.frozen or not (fold or _refused(tail)):
+        return _behind(tail, edit)
+    return _fold(tail, edit)
+
+
+def _refused(tail: Write) -> bool:
+    return tail.state in (State.CONFLICT, State.REJECTED)
+
+
+def _delete_again(tail: Write) -> Decision:
+    if not _refused(tail):
+        return NOTHING
+    base, validator = _current(tail)
+    return Decision(Action.FOLD, Edit(Kind.DELETE, base=base, validator=validator))
+
+
+def _behind(tail: Write, edit: Edit) -> Decision:
+    """Make a tail behind a frozen head: its base is what the head will have made, until the answer tells."""
+    if edit.kind is not Kind.UPDATE:
+        return Decision(Action.ENQUEUE, Edit(edit.kind, edit.attributes, base=tail.attributes))
+    wanted = {**(tail.attributes or {}), **(edit.changed or {})}
+    if same(wanted, tail.attributes):
+        return NOTHING
+    return Decision(Action.ENQUEUE, Edit(Kind.UPDATE, wanted, base=tail.attributes, patch=edit.patch))
+
+
+def _fold(tail: Write, edit: Edit) -> Decision:
+    if edit.kind is Kind.DELETE:
+        if tail.kind is Kind.CREATE:
+            return VANISH
+        base, validator = _current(tail)
+        return Decision(Action.FOLD, Edit(Kind.DELETE, base=base, validator=validator))
+    if tail.kind is Kind.DELETE:
+        return _undelete(tail, edit)
+    wanted = {**(tail.attributes or {}), **(edit.changed or {})}
+    if tail.kind is Kind.UPDATE and tail.state is not State.CONFLICT:
+        return _updated(tail, wanted, edit)
+    if tail.state is State.CONFLICT:
+        return _conflicting(tail, wanted, edit)
+    return Decision(Action.FOLD, Edit(Kind.CREATE, wanted))
+
+
+def _undelete(tail: Write, edit: Edit) -> Decision:
+    """A create of the id whose delete still waits: the record stays, changed by the difference."""
+    base, validator = _current(tail)
+    if base is None or same(base, edit.attributes):
+        return VANISH if base is not None else Decision(Action.FOLD, Edit(Kind.UPDATE, edit.attributes))
+    return Decision(Action.FOLD, Edit(Kind.UPDATE, edit.attributes, base=base, validator=validator))
+
+
+def _updated(tail: Write, wanted: Attributes, edit: Edit) -> Decision:
+    if tail.base is not None and not changes(tail.base, wanted):
+        return VANISH
+    patch = tail.patch and edit.patch
+    return Decision(Action.FOLD, Edit(Kind.UPDATE, wanted, base=tail.base, validator=tail.validator, patch=patch))
+
+
+def _conflicting(tail: Write, wanted: Attributes, edit: Edit) -> Decision:
+    """Every conflicting field set anew settles a conflict; anything less only adds to it."""
+    open_fields = conflicting_fields(tail.base, tail.attributes or {}, tail.theirs)
+    if tail.theirs is None or not open_fields <= set(edit.changed or ()):
+        kept = Edit(tail.kind, wanted, base=tail.base, validator=tail.validator, patch=tail.patch)
+        return Decision(Action.FOLD, kept, State.CONFLICT)
+    mine = {**tail.theirs, **changes(tail.base, wanted)}
+    return Decision(Action.FOLD, Edit(Kind.UPDATE, mine, base=tail.theirs, validator=tail.validator, patch=edit.patch))
+
+
+def _current(tail: Write) -> tuple[Attributes | None, str | None]:
+    """What the upstream is known to hold: its word in a conflict, else the earliest base."""
+    if tail.state is State.CONFLICT:
+        return tail.theirs, tail.validator
+    return tail.base, tail.validator
+
+
+def conflicting_fields(base: Attributes | None, mine: Attributes, theirs: Attributes | None) -> set[str]:
+    """Give the fields that both sides changed, and not to the same value."""
+    if theirs is None:
+        return set()
+    ours, others = changes(base, mine), changes(base, theirs)
+    return {name for name in ours if name in others and not same(ours[name], others[name])}

@@ -1,0 +1,111 @@
+"""What becomes of a write after its outcome, and of the tail behind it (DESIGN §4.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..types import Attributes, Kind, Meaning, Outcome, State, Write
+from .backoff import backoff
+from .values import changes
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What decides whether a write in doubt may go again by itself.
+
+    ``honours_keys`` is False, True, or for how many seconds the upstream remembers a key.
+    """
+
+    in_doubt: str
+    honours_keys: bool | float
+    max_attempts: int
+
+
+def resend_is_safe(write: Write, rules: Rules, now: float) -> bool:
+    """Say whether sending ``write`` again with the same key and bytes can not double it, or is wanted all the same."""
+    if rules.in_doubt != "auto":
+        return rules.in_doubt == "resend"
+    if write.kind is not Kind.CREATE:
+        return True
+    if isinstance(rules.honours_keys, bool):
+        return rules.honours_keys
+    return now - write.key_since < rules.honours_keys
+
+
+def transition(write: Write, outcome: Outcome, rules: Rules, *, now: float, jitter: float) -> Write:
+    """Give ``write`` as it is after any outcome but *applied*; ``jitter`` is in [0, 1)."""
+    told = replace(write, reason=outcome.reason, problem=outcome.problem, lease=0.0)
+    match outcome.meaning:
+        case Meaning.UNREACHABLE | Meaning.NOT_NOW:
+            return _queued_again(told, outcome, now, jitter)
+        case Meaning.UNAUTHORIZED:
+            return thaw(replace(told, state=State.QUEUED, not_before=now))
+        case Meaning.IN_DOUBT:
+            return _in_doubt(told, rules, now, jitter)
+        case Meaning.CONFLICT:
+            validator = outcome.validator
+            return thaw(
+                replace(told, state=State.CONFLICT, theirs=outcome.record, validator=validator, not_before=None)
+            )
+        case Meaning.REJECTED:
+            return thaw(replace(told, state=State.REJECTED, not_before=None))
+        case Meaning.APPLIED:
+            raise ValueError("an applied write is settled by applied()")
+
+
+def _queued_again(write: Write, outcome: Outcome, now: float, jitter: float) -> Write:
+    """Not taken: due after the backoff that we choose, or the wait that the upstream asked for."""
+    attempts = write.attempts + 1
+    asked = 0.0 if outcome.retry_after is None else now + outcome.retry_after
+    queued = replace(
+        write,
+        state=State.QUEUED,
+        attempts=attempts,
+        not_before=now + backoff(attempts, jitter),
+        retry_after=asked,
+    )
+    return thaw(queued) if outcome.unsent else queued
+
+
+def _in_doubt(write: Write, rules: Rules, now: float, jitter: float) -> Write:
+    """Sent again by itself only where that is safe and not tried too often; else it waits for its owner."""
+    attempts = write.attempts + 1
+    goes_again = resend_is_safe(write, rules, now) and attempts < rules.max_attempts
+    due = now + backoff(attempts, jitter) if goes_again else None
+    return replace(write, state=State.IN_DOUBT, attempts=attempts, not_before=due)
+
+
+def thaw(write: Write) -> Write:
+    """Drop key and bytes: no byte arrived, or the refusal was definitive, so the next send is a new request."""
+    return replace(write, key=None, key_since=0.0, method=None, path=None, body=None)
+
+
+def applied(write: Write, outcome: Outcome, *, settled_seq: int, now: float) -> Write:
+    """Give ``write`` as applied: what the upstream holds now is in ``theirs`` and ``validator``."""
+    record_id = write.record_id if outcome.record_id is None else outcome.record_id
+    return replace(
+        write,
+        state=State.APPLIED,
+        record_id=record_id,
+        theirs=None if write.kind is Kind.DELETE else outcome.record,
+        validator=outcome.validator,
+        settled_seq=settled_seq,
+        settled_at=now,
+        attempts=write.attempts + 1,
+        not_before=None,
+        lease=0.0,
+        reason=None,
+        problem=None,
+    )
+
+
+def rebase(tail: Write, record: Attributes | None, validator: str | None) -> Write | None:
+    """Put a tail on the record that its head made; None where nothing is left of it."""
+    if tail.kind is Kind.DELETE:
+        return replace(tail, base=record, validator=validator)
+    if tail.kind is Kind.CREATE or record is None:
+        return tail
+    wanted = changes(tail.base, tail.attributes or {})
+    if not changes(record, wanted):
+        return None
+    return replace(tail, base=record, attributes={**record, **wanted}, validator=validator)

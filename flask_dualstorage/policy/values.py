@@ -1,0 +1,191 @@
+"""What may be stored: JSON values, ids that can stand in a path, and what an answer must look like."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from ..errors import ValidationFailed
+from ..types import Attributes, Json, RecordId
+
+#: orjson writes 254 levels; we stop well before, where no form or API is.
+MAX_DEPTH = 100
+MAX_ID_LENGTH = 255
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+_BAD_IN_ID = re.compile(r"[/\\?#\x00-\x1f\x7f-\x9f]|\.\.")
+
+
+class BadAnswer(ValueError):
+    """A 2xx that can not be a list or a record; its text is the reason."""
+
+
+def check_attributes(attributes: Any, max_bytes: int) -> Attributes:
+    """Give a plain copy of ``attributes``, JSON all through and at most ``max_bytes`` when encoded.
+
+    Raises ``ValidationFailed`` whose ``errors`` name the path to each value that can not be kept.
+    """
+    if not isinstance(attributes, Mapping):
+        raise ValidationFailed(f"A record's attributes are a mapping of fields, not {_kind_of(attributes)}.")
+    errors: dict[str, str] = {}
+    copied = _copy(dict(attributes), "", 0, errors)
+    if errors:
+        raise ValidationFailed(errors)
+    size = len(orjson.dumps(copied))
+    if size > max_bytes:
+        raise ValidationFailed(
+            f"The record has {size:,} bytes as JSON; at most {max_bytes:,} are kept (DUALSTORAGE_MAX_RECORD_BYTES)."
+        )
+    return copied  # type: ignore[no-any-return]  # a dict in, a dict out
+
+
+def copy_json(value: Json) -> Json:
+    """Copy what is already known to be JSON: lists and dicts anew, scalars as they are."""
+    if type(value) is dict:
+        return {key: copy_json(item) for key, item in value.items()}
+    if type(value) is list:
+        return [copy_json(item) for item in value]
+    return value
+
+
+def _copy(value: Any, path: str, depth: int, errors: dict[str, str]) -> Json:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value, path, errors)
+    if isinstance(value, int):
+        return _integer(value, path, errors)
+    if isinstance(value, float):
+        return _number(value, path, errors)
+    if isinstance(value, dict | list):
+        return _container(value, path, depth, errors)
+    errors[path] = f"{_kind_of(value)} is no JSON value; use text, a number, true, false, null, a list or a dict."
+    return None
+
+
+def _text(value: str, path: str, errors: dict[str, str]) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            errors[path] = "holds a lone surrogate, which is no character: JSON can not carry it."
+    return value if type(value) is str else str.__str__(value)
+
+
+def _integer(value: int, path: str, errors: dict[str, str]) -> int:
+    if not _SMALLEST <= value <= _LARGEST:
+        errors[path] = "is an integer beyond 64 bits; send it as text."
+    return int(value)
+
+
+def _number(value: float, path: str, errors: dict[str, str]) -> float:
+    if not math.isfinite(value):
+        errors[path] = f"is {value}, which JSON does not have."
+    return float(value)
+
+
+def _container(value: dict[Any, Any] | list[Any], path: str, depth: int, errors: dict[str, str]) -> Json:
+    if depth >= MAX_DEPTH:
+        errors[path[:80] + "…"] = f"is nested deeper than {MAX_DEPTH} levels."
+        return None
+    if isinstance(value, list):
+        return [_copy(item, f"{path}[{index}]", depth + 1, errors) for index, item in enumerate(value)]
+    result = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            errors[path] = f"has the key {key!r}; keys of a JSON object are text."
+            continue
+        below = f"{path}.{key}" if path else key
+        result[_text(key, below, errors)] = _copy(item, below, depth + 1, errors)
+    return result
+
+
+def _kind_of(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
+
+
+def check_id(value: Any, field: str = "id") -> RecordId:
+    """Take an id that the app gives: an integer, or text that can stand in one segment of a path.
+
+    Raises ``ValidationFailed`` for anything else: empty, ``/``, ``\\``, ``?``, ``#``, ``..``, control characters,
+    more than 255 characters.
+    """
+    reason = _why_no_id(value)
+    if reason is None and isinstance(value, str) and (value == "." or _BAD_IN_ID.search(value)):
+        reason = "an id can not hold '/', '\\', '?', '#', '..' or control characters"
+    if reason is not None:
+        raise ValidationFailed({field: f"{_shown(value)} is no id: {reason}."})
+    return value if type(value) in (str, int) else (int(value) if isinstance(value, int) else str.__str__(value))
+
+
+def _why_no_id(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return "an id is text or an integer"
+    if isinstance(value, int):
+        return None if _SMALLEST <= value <= _LARGEST else "it is beyond 64 bits"
+    if not value:
+        return "it is empty"
+    if len(value) > MAX_ID_LENGTH:
+        return f"it has {len(value):,} characters, and an id at most {MAX_ID_LENGTH}"
+    errors: dict[str, str] = {}
+    _text(value, "", errors)
+    return errors.get("")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def usable_id(value: Any) -> bool:
+    """Say whether a record that the upstream names so can be told apart and asked for."""
+    return _why_no_id(value) is None and value not in (".", "..")
+
+
+def as_record(value: Json) -> Attributes:
+    """Take a decoded answer as one record. Raises ``BadAnswer``."""
+    if not isinstance(value, dict):
+        raise BadAnswer(f"the answer is {_kind_of(value)} where a record was expected")
+    return value
+
+
+def as_records(value: Json, id_attribute: str) -> list[Attributes]:
+    """Take a decoded answer as a list of records, each with an id of its own. Raises ``BadAnswer``."""
+    if not isinstance(value, list):
+        raise BadAnswer(f"the answer is {_kind_of(value)} where a list was expected; unwrap it in parse()")
+    seen: set[str] = set()
+    for position, record in enumerate(value):
+        if not isinstance(record, dict):
+            raise BadAnswer(f"item {position} of the list is {_kind_of(record)}, not a record")
+        record_id = record.get(id_attribute)
+        if not usable_id(record_id):
+            raise BadAnswer(
+                f"item {position} of the list has no usable {id_attribute!r} (id_attribute): {record_id!r:.60}"
+            )
+        text = str(record_id)
+        if text in seen:
+            raise BadAnswer(f"the list has two records with the {id_attribute} {text!r:.60}")
+        seen.add(text)
+    return value
+
+
+def same(one: Json, other: Json) -> bool:
+    """Compare as JSON does: ``True`` is not ``1``, and the order of keys does not matter."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict | list):
+        return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)
+    return bool(one == other)
+
+
+def changes(base: Attributes | None, mine: Attributes) -> Attributes:
+    """Give the fields of ``mine`` that differ from ``base``, or that it lacks [changedAttributes]."""
+    if base is None:
+        return dict(mine)
+    return {name: value for name, value in mine.items() if name not in base or not same(base[name], value)}

@@ -1,0 +1,136 @@
+"""The base storage: envelopes in Flask-Caching, encoded by us. A miss is always safe, an error is a miss."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+from ..errors import ConfigurationError
+from ..policy.views import newer
+from ..types import Envelope
+
+log = logging.getLogger("flask_dualstorage")
+
+#: Anonymous owners' bases are kept at most this long, seconds.
+ANONYMOUS_TIMEOUT = 3600.0
+
+
+class Backend(Protocol):
+    """What we need of a cache: Flask-Caching's ``Cache`` and its backends have it."""
+
+    def get(self, key: str) -> Any:
+        """Give the value, None where there is none."""
+
+    def set(self, key: str, value: Any, timeout: int | None = None) -> Any:
+        """Keep the value for ``timeout`` seconds."""
+
+    def delete(self, key: str) -> Any:
+        """Forget the value."""
+
+
+class Bases:
+    """The cached envelopes of every owner. ``find`` gives the backend at first use, in any order of ``init_app``."""
+
+    def __init__(self, app_name: str, find: Callable[[], Backend], timeout: float) -> None:
+        self._app_name = app_name
+        self._find = find
+        self._timeout = timeout
+        self._backend: Backend | None = None
+
+    @property
+    def backend(self) -> Backend:
+        """The cache that is used."""
+        if self._backend is None:
+            self._backend = self._find()
+        return self._backend
+
+    def get(self, owner: str, store: str, query: str = "") -> Envelope | None:
+        """Read one envelope, of whatever epoch: the caller compares it with the owner's."""
+        backend = self.backend
+        try:
+            value = backend.get(self._key(owner, store, query))
+        except Exception as error:  # whatever a cache's driver raises, a page must not fail for it
+            log.warning("cache read failed, taken as a miss: %s: %s", type(error).__name__, error)
+            return None
+        return None if value is None else _decode(value)
+
+    def put(self, owner: str, store: str, envelope: Envelope, query: str = "") -> None:
+        """Keep an envelope, unless one is there whose request began later."""
+        there = self.get(owner, store, query)
+        if there is not None and there.epoch == envelope.epoch and newer(there, envelope) is not envelope:
+            return
+        timeout = min(self._timeout, ANONYMOUS_TIMEOUT) if owner.startswith("anon:") else self._timeout
+        backend = self.backend
+        try:
+            backend.set(self._key(owner, store, query), _encode(envelope), timeout=int(timeout))
+        except Exception as error:  # a backend that fails, or a value too large for it, is a miss later on
+            log.warning("cache write failed, nothing is cached: %s: %s", type(error).__name__, error)
+
+    def forget(self, owner: str, store: str, query: str = "") -> None:
+        """Drop one envelope."""
+        backend = self.backend
+        try:
+            backend.delete(self._key(owner, store, query))
+        except Exception as error:  # as above; the copy then ends by its timeout
+            log.warning("cache delete failed: %s: %s", type(error).__name__, error)
+
+    def _key(self, owner: str, store: str, query: str) -> str:
+        return f"dualstorage:{self._app_name}:{_hash(owner)}:{_hash(store + chr(0) + query)}"
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def _encode(envelope: Envelope) -> bytes:
+    return orjson.dumps(
+        [
+            envelope.epoch,
+            envelope.began,
+            envelope.fetched_at,
+            envelope.complete,
+            envelope.etag,
+            envelope.last_modified,
+            envelope.validators,
+            envelope.records,
+        ]
+    )
+
+
+def _decode(value: Any) -> Envelope | None:
+    """Decode what a cache gave back; anything that is no envelope of ours is a miss."""
+    try:
+        epoch, began, fetched_at, complete, etag, last_modified, validators, records = orjson.loads(value)
+    except (ValueError, TypeError) as error:
+        log.warning("cache holds something that is no envelope, taken as a miss: %s", error)
+        return None
+    return Envelope(records, epoch, began, fetched_at, complete, validators, etag, last_modified)
+
+
+def find_backend(
+    caches: dict[Any, Backend], given: Any | None, instance_path: Callable[[], Path], timeout: float
+) -> Backend:
+    """Choose the app's own cache, or make private files in the instance folder.
+
+    ``caches`` is ``app.extensions["cache"]``: Flask-Caching's ``Cache`` objects with their backends. Raises
+    ``ConfigurationError`` where there are several and none was named.
+    """
+    from flask_caching.backends import FileSystemCache, NullCache
+
+    if given is not None and given not in caches:
+        raise ConfigurationError(
+            "The cache given to init_app(cache=…) is not initialised on this app: cache.init_app(app)."
+        )
+    if given is None and len(caches) > 1:
+        raise ConfigurationError("The app has several caches; name the one to use: dualstorage.init_app(app, cache=…).")
+    chosen = caches[given] if given is not None else next(iter(caches.values()), None)
+    if chosen is not None and not isinstance(chosen, NullCache):
+        return chosen
+    if chosen is not None:
+        log.warning("the app's cache is a NullCache, which keeps nothing: using private files in the instance folder")
+    return FileSystemCache(str(instance_path() / "dualstorage-cache"), threshold=0, default_timeout=int(timeout))

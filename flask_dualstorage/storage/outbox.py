@@ -1,0 +1,551 @@
+"""The outbox: durable writes of every owner, and what belongs to them (aliases, nonces, the owner's row).
+
+Reads are single SELECTs. Every change is made inside ``Outbox.transaction(owner)``, which locks the owner's row
+first, so that two workers never decide on the same lane at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+from sqlalchemy import Select, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.sql.elements import ClauseElement
+
+from ..errors import OutboxFull
+from ..types import PENDING, UNSETTLED, Attributes, Json, Kind, RecordId, State, Write
+from . import schema
+from .database import Connection, Database, Statement, new_id
+
+_write, _owner, _alias, _nonce = schema.write, schema.owner, schema.alias, schema.nonce
+_COLUMNS = tuple(column.name for column in _write.columns)
+_FIXED = ("seq", "id", "owner", "collection", "upstream", "created_at")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """What one SELECT tells of an owner's store: the owner's numbers, and the writes to lay over a base."""
+
+    epoch: str
+    settled_seq: int
+    writes: list[Write]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a write of the store is queued, sending or in doubt: such hold a fetch."""
+        return any(write.state in (State.QUEUED, State.SENDING, State.IN_DOUBT) for write in self.writes)
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a form was used for already: the write it made, and the key that went upstream with it."""
+
+    write_id: str
+    key: str | None
+
+
+def _bind(*names: str) -> dict[str, Any]:
+    return {name: bindparam(name) for name in names}
+
+
+def _same(column: Any) -> Any:
+    return column == bindparam(column.name)
+
+
+def _seen(*conditions: Any) -> Statement:
+    """One SELECT for the owner's numbers and the writes that lie over a base of ``since``."""
+    joined = _owner.outerjoin(_write, and_(_write.c.owner == _owner.c.owner, *conditions))
+    columns = (_owner.c.epoch, _owner.c.settled_seq.label("owner_settled_seq"), *_write.columns)
+    return Statement(select(*columns).select_from(joined).where(_same(_owner.c.owner)).order_by(_write.c.seq))
+
+
+_since = _write.c.settled_seq > bindparam("since")
+_STORE = _seen(_same(_write.c.store), _since)
+_RECORD = _seen(_same(_write.c.store), _same(_write.c.record_id), _since)
+
+
+def _of_owner(*conditions: Any) -> Select[Any]:
+    return select(*_write.columns).where(_same(_write.c.owner), *conditions).order_by(_write.c.seq)
+
+
+_unsettled = and_(_write.c.settled_seq == UNSETTLED, _write.c.state != State.LOCAL.value)
+_PENDING = Statement(_of_owner(_unsettled))
+_EVERYTHING = Statement(_of_owner(_write.c.settled_seq == UNSETTLED))
+_REFERRING = Statement(_of_owner(_unsettled, _write.c.refers == 1))
+_LANE = Statement(_of_owner(_same(_write.c.store), _same(_write.c.record_id), _since))
+_BY_ID = Statement(select(*_write.columns).where(_same(_write.c.owner), _same(_write.c.id)))
+_MADE = Statement(_of_owner(_same(_write.c.record_id), _write.c.kind == Kind.CREATE.value))
+_UNDER = Statement(
+    select(_write.c.id)
+    .where(_same(_write.c.owner), _unsettled, _write.c.url.startswith(bindparam("above"), escape="!"))
+    .limit(1)
+)
+_COUNTS = Statement(
+    select(_write.c.store, _write.c.state, func.count(), func.min(_write.c.created_at))
+    .where(_same(_write.c.owner), _unsettled)
+    .group_by(_write.c.store, _write.c.state)
+)
+_OWNERS = Statement(select(_owner.c.owner).where(_owner.c.pending > 0).order_by(_owner.c.owner))
+_DUE_OWNERS = Statement(
+    select(_write.c.owner)
+    .distinct()
+    .where(
+        _write.c.settled_seq == UNSETTLED,
+        _write.c.retry_after <= bindparam("now"),
+        or_(
+            and_(
+                or_(_write.c.state == State.QUEUED.value, _write.c.state == State.IN_DOUBT.value),
+                _write.c.not_before <= bindparam("now"),
+            ),
+            and_(_write.c.state == State.SENDING.value, _write.c.lease <= bindparam("now")),
+        ),
+    )
+    .order_by(_write.c.owner)
+)
+_ALIAS = Statement(
+    select(_alias.c.record_id, _alias.c.record_id_is_int).where(_same(_alias.c.owner), _same(_alias.c.temp_id))
+)
+
+_ROW = select(_owner.c.epoch, _owner.c.settled_seq, _owner.c.pending, _owner.c.heir).where(_same(_owner.c.owner))
+# SQLite has no row locks and needs none: BEGIN IMMEDIATE is the lock.
+_LOCK = Statement(lambda dialect: _ROW if dialect == "sqlite" else _ROW.with_for_update())
+
+
+def _insert_ignoring(table: Any, *names: str) -> Statement:
+    def construct(dialect: str) -> ClauseElement:
+        values = _bind(*names)
+        if dialect == "sqlite":
+            return sqlite.insert(table).values(values).on_conflict_do_nothing()
+        if dialect == "postgresql":
+            return postgresql.insert(table).values(values).on_conflict_do_nothing()
+        return mysql.insert(table).values(values).prefix_with("IGNORE")
+
+    return Statement(construct)
+
+
+_ADD_OWNER = _insert_ignoring(_owner, "owner", "epoch", "settled_seq", "pending", "heir")
+_ADD_ALIAS = _insert_ignoring(_alias, *(column.name for column in _alias.columns))
+_SET_OWNER = Statement(
+    update(_owner).where(_owner.c.owner == bindparam("of")).values(_bind("epoch", "settled_seq", "pending", "heir"))
+)
+_INSERT = Statement(insert(_write).values(_bind(*(name for name in _COLUMNS if name != "seq"))))
+_UPDATE = Statement(
+    update(_write)
+    .where(_write.c.seq == bindparam("of"))
+    .values(_bind(*(name for name in _COLUMNS if name not in _FIXED)))
+)
+_GIVE = Statement(update(_write).where(_write.c.seq == bindparam("of")).values(owner=bindparam("heir")))
+_GIVE_ALIASES = Statement(update(_alias).where(_alias.c.owner == bindparam("of")).values(owner=bindparam("heir")))
+_GIVE_NONCES = Statement(update(_nonce).where(_nonce.c.owner == bindparam("of")).values(owner=bindparam("heir")))
+_DELETE = Statement(delete(_write).where(_write.c.seq == bindparam("of")))
+_PRUNE = Statement(
+    delete(_write).where(
+        _same(_write.c.owner), _write.c.settled_seq < UNSETTLED, _write.c.settled_at < bindparam("before")
+    )
+)
+_PRUNE_NONCES = Statement(delete(_nonce).where(_same(_nonce.c.owner), _nonce.c.expires_at < bindparam("before")))
+_POSTPONE = Statement(
+    update(_write)
+    .where(
+        _same(_write.c.owner),
+        _write.c.upstream == bindparam("of"),
+        _write.c.settled_seq == UNSETTLED,
+        _write.c.state == State.QUEUED.value,
+        _write.c.retry_after < bindparam("until"),
+    )
+    .values(retry_after=bindparam("until"))
+)
+_NONCE = Statement(
+    select(_nonce.c.write_id, _nonce.c.key).where(_same(_nonce.c.owner), _same(_nonce.c.nonce), _same(_nonce.c.content))
+)
+_ADD_NONCE = Statement(insert(_nonce).values(_bind(*(column.name for column in _nonce.columns))))
+_SET_NONCE_KEY = Statement(
+    update(_nonce).where(_same(_nonce.c.owner), _nonce.c.write_id == bindparam("of")).values(key=bindparam("used"))
+)
+
+
+class Outbox:
+    """Every owner's pending, applied and local writes. Errors of the database are ``OutboxUnavailable``."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def now(self) -> float:
+        """Give the time that leases and waits are compared by."""
+        return self.database.now()
+
+    def store_state(self, owner: str, store: str, since: int) -> StoreState:
+        """Read what lies over a base that began at ``since`` (-1: whatever is known of the store)."""
+        return _state(self.database.read(_STORE, {"owner": owner, "store": store, "since": since}))
+
+    def record_state(self, owner: str, store: str, record_id: RecordId, since: int) -> StoreState:
+        """The same for one record's lane."""
+        values = {"owner": owner, "store": store, "record_id": str(record_id), "since": since}
+        return _state(self.database.read(_RECORD, values))
+
+    def pending(self, owner: str) -> list[Write]:
+        """Read every unsettled write of an owner, in order; local records are none."""
+        return [_to_write(row) for row in self.database.read(_PENDING, {"owner": owner})]
+
+    def write(self, owner: str, write_id: str) -> Write | None:
+        """Read one write of this owner, whatever its state."""
+        rows = self.database.read(_BY_ID, {"owner": owner, "id": write_id})
+        return _to_write(rows[0]) if rows else None
+
+    def counts(self, owner: str) -> list[tuple[str, State, int, float]]:
+        """Count an owner's unsettled writes: (store, state, how many, when the oldest was made)."""
+        rows = self.database.read(_COUNTS, {"owner": owner})
+        return [(store, State(state), int(count), float(oldest)) for store, state, count, oldest in rows]
+
+    def owners(self) -> list[str]:
+        """Name the owners who have writes that are not settled."""
+        return [row[0] for row in self.database.read(_OWNERS, {})]
+
+    def due_owners(self) -> list[str]:
+        """Name the owners who have a write that may be sent by now."""
+        return [row[0] for row in self.database.read(_DUE_OWNERS, {"now": self.now()})]
+
+    def alias(self, owner: str, temp_id: str) -> RecordId | None:
+        """Give the real id that a temporary one of this owner's became, None while it has not."""
+        return _first_id(self.database.read(_ALIAS, {"owner": owner, "temp_id": temp_id}))
+
+    @contextmanager
+    def transaction(self, owner: str) -> Iterator[OwnerTransaction]:
+        """Change one owner's writes: all of it is committed, or nothing is.
+
+        Where the owner's storage was adopted, the transaction is the adopter's: later writes follow.
+        """
+        now = self.database.now()
+        with self.database.transaction() as connection:
+            change = OwnerTransaction(connection, owner, now)
+            while change.heir is not None:
+                change = OwnerTransaction(connection, change.heir, now)
+            yield change
+            change.finish()
+
+    @contextmanager
+    def adoption(self, first: str, second: str) -> Iterator[tuple[OwnerTransaction, OwnerTransaction]]:
+        """Change two owners' writes in one transaction, under both their locks."""
+        now = self.database.now()
+        with self.database.transaction() as connection:
+            left, right = OwnerTransaction(connection, first, now), OwnerTransaction(connection, second, now)
+            yield left, right
+            left.finish()
+            right.finish()
+
+
+class OwnerTransaction:
+    """One transaction under an owner's lock. ``now`` is the time that its leases and waits are measured by."""
+
+    def __init__(self, connection: Connection, owner: str, now: float) -> None:
+        self._connection = connection
+        self.owner = owner
+        self.now = now
+        row = self._lock()
+        if row is None:
+            # The epoch of an owner without a row is empty too: copies made before the first write stay good.
+            first = {"owner": owner, "epoch": "", "settled_seq": 0, "pending": 0, "heir": None}
+            connection.run(_ADD_OWNER, first)
+            row = self._lock()
+        self.epoch, self.settled_seq, self._pending, self.heir = row
+        self._row = tuple(row)
+
+    def _lock(self) -> Any:
+        return self._connection.run(_LOCK, {"owner": self.owner}).fetchone()
+
+    def finish(self) -> None:
+        """Write back the owner's row where it changed; the last statement before the commit."""
+        if (self.epoch, self.settled_seq, self._pending, self.heir) != self._row:
+            values = {"epoch": self.epoch, "settled_seq": self.settled_seq, "pending": self._pending, "heir": self.heir}
+            self._connection.run(_SET_OWNER, values | {"of": self.owner})
+
+    def next_settled_seq(self) -> int:
+        """Take the owner's next number: settles are ordered by it, not by clocks."""
+        self.settled_seq += 1
+        return int(self.settled_seq)
+
+    def new_epoch(self) -> None:
+        """Make every cached copy of this owner a miss, in every worker."""
+        self.epoch = new_id()
+
+    def check_room(self, at_most: int) -> None:
+        """Raise ``OutboxFull`` where one more pending write would be too many."""
+        if self._pending >= at_most:
+            raise OutboxFull(
+                f"There are {self._pending:,} changes waiting already, and at most {at_most:,} are kept "
+                "(DUALSTORAGE_MAX_PENDING). This one was not accepted; send or discard some first."
+            )
+
+    def insert(self, write: Write) -> Write:
+        """Add a write at the end of its lane; gives it with its ``seq``."""
+        values = _to_row(write)
+        del values["seq"]
+        cursor = self._connection.run(_INSERT, values)
+        self._pending += _counts(write)
+        # psycopg has no lastrowid, and only SQLite's cursor is needed without another statement.
+        seq = cursor.lastrowid if getattr(cursor, "lastrowid", None) else self.get(write.id).seq
+        return replace(write, seq=seq)
+
+    def update(self, old: Write, new: Write) -> Write:
+        """Rewrite a write as a whole: ``old`` as it was read in this transaction, ``new`` as it shall be."""
+        values = {name: value for name, value in _to_row(new).items() if name not in _FIXED}
+        self._connection.run(_UPDATE, values | {"of": old.seq})
+        self._pending += _counts(new) - _counts(old)
+        return new
+
+    def remove(self, write: Write) -> None:
+        """Take a write out altogether: it was never accepted, or it was a local record."""
+        self._connection.run(_DELETE, {"of": write.seq})
+        self._pending -= _counts(write)
+
+    def discard(self, write: Write, reason: str) -> Write:
+        """Settle a write as never to be sent; it stays in the owner's history."""
+        settled = replace(
+            write, state=State.DISCARDED, settled_seq=-1, settled_at=self.now, reason=reason, key=None, not_before=None
+        )
+        return self.update(write, settled)
+
+    def find(self, write_id: str) -> Write | None:
+        """Read a write of this owner, None where there is none."""
+        row = self._connection.run(_BY_ID, {"owner": self.owner, "id": write_id}).fetchone()
+        return None if row is None else _to_write(row)
+
+    def get(self, write_id: str) -> Write:
+        """Read a write that is known to be there."""
+        found = self.find(write_id)
+        if found is None:
+            raise LookupError(f"no write {write_id} of this owner")
+        return found
+
+    def lane(self, store: str, record_id: RecordId, since: int = UNSETTLED - 1) -> list[Write]:
+        """Read a record's unsettled writes in order, and the ones settled after ``since``."""
+        values = {"owner": self.owner, "store": store, "record_id": str(record_id), "since": since}
+        return self._rows(_LANE, values)
+
+    def pending(self) -> list[Write]:
+        """Read every unsettled write of the owner, in order."""
+        return self._rows(_PENDING, {"owner": self.owner})
+
+    def referring(self) -> list[Write]:
+        """Read the unsettled writes that refer to a temporary id."""
+        return self._rows(_REFERRING, {"owner": self.owner})
+
+    def has_under(self, path: str) -> bool:
+        """Say whether writes wait in a collection nested under the record at ``path``: its delete goes after them."""
+        above = path.replace("!", "!!").replace("%", "!%").replace("_", "!_") + "/"
+        return self._connection.run(_UNDER, {"owner": self.owner, "above": above}).fetchone() is not None
+
+    def made(self, temp_id: str) -> Write | None:
+        """Read the create, settled or not, that this owner made under ``temp_id``."""
+        rows = self._rows(_MADE, {"owner": self.owner, "record_id": temp_id})
+        return rows[-1] if rows else None
+
+    def alias(self, temp_id: str) -> RecordId | None:
+        """Give the real id of a temporary one."""
+        return _first_id(self._connection.run(_ALIAS, {"owner": self.owner, "temp_id": temp_id}).fetchall())
+
+    def aliases(self, temp_ids: Iterable[str]) -> dict[str, RecordId]:
+        """Give the real ids of those that have one."""
+        found = {temp_id: self.alias(temp_id) for temp_id in temp_ids}
+        return {temp_id: real for temp_id, real in found.items() if real is not None}
+
+    def add_alias(self, temp_id: str, store: str, record_id: RecordId) -> None:
+        """Keep for good that ``temp_id`` became ``record_id``."""
+        values = {"owner": self.owner, "temp_id": temp_id, "store": store, **_id_columns(record_id)}
+        self._connection.run(_ADD_ALIAS, values)
+
+    def postpone(self, upstream: str, until: float) -> None:
+        """Let no queued write for ``upstream`` go before ``until``: it asked us to wait."""
+        self._connection.run(_POSTPONE, {"owner": self.owner, "of": upstream, "until": until})
+
+    def nonce(self, nonce: str, content: str) -> Used | None:
+        """Read what a form's nonce was used for with this content."""
+        row = self._connection.run(_NONCE, {"owner": self.owner, "nonce": nonce, "content": content}).fetchone()
+        return None if row is None else Used(*row)
+
+    def add_nonce(self, nonce: str, content: str, write: Write, expires_at: float) -> None:
+        """Keep what a form's nonce made."""
+        values = {"nonce": nonce, "content": content, "write_id": write.id, "key": write.key, "expires_at": expires_at}
+        self._connection.run(_ADD_NONCE, values | {"owner": self.owner})
+
+    def keep_key(self, write: Write) -> None:
+        """Remember a write's key with the nonce that made it, so that it outlives a withdrawal."""
+        self._connection.run(_SET_NONCE_KEY, {"owner": self.owner, "of": write.id, "used": write.key})
+
+    def everything(self) -> list[Write]:
+        """Read what is unsettled, local records too, in order."""
+        return self._rows(_EVERYTHING, {"owner": self.owner})
+
+    def give(self, write: Write, other: OwnerTransaction) -> Write:
+        """Hand a write over to another owner as it is."""
+        self._connection.run(_GIVE, {"of": write.seq, "heir": other.owner})
+        self._pending -= _counts(write)
+        other._pending += _counts(write)
+        return replace(write, owner=other.owner)
+
+    def give_names(self, other: OwnerTransaction) -> None:
+        """Hand over the aliases, and what forms were used for."""
+        for statement in (_GIVE_ALIASES, _GIVE_NONCES):
+            self._connection.run(statement, {"of": self.owner, "heir": other.owner})
+
+    def erase(self) -> None:
+        """Delete every row of the owner's but the writes that are being sent right now."""
+        for write in self.everything():
+            if write.state is not State.SENDING:
+                self.remove(write)
+        self._connection.run(_PRUNE, {"owner": self.owner, "before": UNSETTLED})
+
+    def prune(self, settled_before: float) -> None:
+        """Delete the settled writes and expired nonces of the owner that nothing can need any more."""
+        self._connection.run(_PRUNE, {"owner": self.owner, "before": settled_before})
+        self._connection.run(_PRUNE_NONCES, {"owner": self.owner, "before": self.now})
+
+    def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Write]:
+        return [_to_write(row) for row in self._connection.run(statement, values).fetchall()]
+
+
+def _counts(write: Write) -> int:
+    return 1 if write.state in PENDING else 0
+
+
+def _state(rows: list[Any]) -> StoreState:
+    if not rows:
+        return StoreState("", 0, [])
+    return StoreState(rows[0][0], rows[0][1], [_to_write(row[2:]) for row in rows if row[2] is not None])
+
+
+def _first_id(rows: list[Any]) -> RecordId | None:
+    return _id_from(rows[0][0], rows[0][1]) if rows else None
+
+
+def _id_from(text: str, is_int: int) -> RecordId:
+    return int(text) if is_int else text
+
+
+def _id_columns(record_id: RecordId) -> dict[str, Any]:
+    return {"record_id": str(record_id), "record_id_is_int": int(isinstance(record_id, int))}
+
+
+def _encode(value: Json) -> bytes | None:
+    return None if value is None else orjson.dumps(value)
+
+
+def _decode(value: Any) -> Attributes | None:
+    return None if value is None else orjson.loads(value)
+
+
+def _to_row(write: Write) -> dict[str, Any]:
+    return {
+        "seq": write.seq,
+        "id": write.id,
+        "owner": write.owner,
+        "collection": write.collection,
+        "store": write.store,
+        "url": write.url,
+        "params": orjson.dumps(write.params),
+        "upstream": write.upstream,
+        "record_id": str(write.record_id),
+        "record_id_is_int": int(isinstance(write.record_id, int)),
+        "kind": write.kind.value,
+        "state": write.state.value,
+        "attributes": _encode(write.attributes),
+        "base": _encode(write.base),
+        "validator": write.validator,
+        "patch": int(write.patch),
+        "refers": int(write.refers),
+        "edits": write.edits,
+        "created_at": write.created_at,
+        "attempts": write.attempts,
+        "fence": write.fence,
+        "not_before": write.not_before,
+        "retry_after": write.retry_after,
+        "lease": write.lease,
+        "key": write.key,
+        "key_since": write.key_since,
+        "method": write.method,
+        "path": write.path,
+        "body": write.body,
+        "reason": write.reason,
+        "problem": _encode(write.problem),
+        "theirs": _encode(write.theirs),
+        "settled_seq": write.settled_seq,
+        "settled_at": write.settled_at,
+    }
+
+
+def _to_write(row: Any) -> Write:
+    (
+        seq,
+        write_id,
+        owner,
+        collection,
+        store,
+        url,
+        params,
+        upstream,
+        record_id,
+        is_int,
+        kind,
+        state,
+        attributes,
+        base,
+        validator,
+        patch,
+        refers,
+        edits,
+        created_at,
+        attempts,
+        fence,
+        not_before,
+        retry_after,
+        lease,
+        key,
+        key_since,
+        method,
+        path,
+        body,
+        reason,
+        problem,
+        theirs,
+        settled_seq,
+        settled_at,
+    ) = row
+    return Write(
+        id=write_id,
+        seq=seq,
+        owner=owner,
+        collection=collection,
+        store=store,
+        url=url,
+        params=orjson.loads(params),
+        upstream=upstream,
+        record_id=_id_from(record_id, is_int),
+        kind=Kind(kind),
+        state=State(state),
+        attributes=_decode(attributes),
+        base=_decode(base),
+        validator=validator,
+        patch=bool(patch),
+        refers=bool(refers),
+        edits=edits,
+        created_at=created_at,
+        attempts=attempts,
+        fence=fence,
+        not_before=not_before,
+        retry_after=retry_after,
+        lease=lease,
+        key=key,
+        key_since=key_since,
+        method=method,
+        path=path,
+        body=body,
+        reason=reason,
+        problem=_decode(problem),
+        theirs=_decode(theirs),
+        settled_seq=settled_seq,
+        settled_at=settled_at,
+    )

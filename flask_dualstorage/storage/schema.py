@@ -1,0 +1,129 @@
+"""The outbox's tables, for every database that SQLAlchemy speaks to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.mysql import LONGBLOB
+
+#: The version of the tables below; a database of a newer one is refused.
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+_Big = BigInteger().with_variant(Integer, "sqlite")
+_Json = LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
+_MYSQL: dict[str, Any] = {
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_nopad_bin",
+    "mariadb_charset": "utf8mb4",
+    "mariadb_collate": "utf8mb4_nopad_bin",
+}
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+
+#: One row an owner: the lock of all that is theirs, and the numbers that a view needs.
+owner = Table(
+    "owner",
+    metadata,
+    Column("owner", String(255), primary_key=True),
+    Column("epoch", String(32), nullable=False),
+    Column("settled_seq", _Big, nullable=False),
+    Column("pending", _Big, nullable=False),
+    Column("heir", String(255)),
+    **_MYSQL,
+)
+
+#: The outbox. Times are clock seconds; the columns are those of ``types.Write``.
+write = Table(
+    "write",
+    metadata,
+    Column("seq", _Big, primary_key=True, autoincrement=True),
+    Column("id", String(32), nullable=False),
+    Column("owner", String(255), nullable=False),
+    Column("collection", String(255), nullable=False),
+    Column("store", String(512), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("params", _Json, nullable=False),
+    Column("upstream", String(255), nullable=False),
+    Column("record_id", String(255), nullable=False),
+    Column("record_id_is_int", SmallInteger, nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("attributes", _Json),
+    Column("base", _Json),
+    Column("validator", Text),
+    Column("patch", SmallInteger, nullable=False),
+    Column("refers", SmallInteger, nullable=False),
+    Column("edits", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("not_before", Double),
+    Column("retry_after", Double, nullable=False),
+    Column("lease", Double, nullable=False),
+    Column("key", String(64)),
+    Column("key_since", Double, nullable=False),
+    Column("method", String(16)),
+    Column("path", Text),
+    Column("body", _Json),
+    Column("reason", Text),
+    Column("problem", _Json),
+    Column("theirs", _Json),
+    Column("settled_seq", _Big, nullable=False),
+    Column("settled_at", Double, nullable=False),
+    sqlite_autoincrement=True,
+    **_MYSQL,
+)
+
+Index("write_by_id", write.c.id, unique=True)
+# The view of a store, in one range: what was settled after the base began, and what is not settled.
+Index("write_by_store", write.c.owner, write.c.store, write.c.settled_seq, mysql_length={"owner": 128, "store": 255})
+# A lane, in one range.
+Index(
+    "write_by_record",
+    write.c.owner,
+    write.c.record_id,
+    write.c.settled_seq,
+    mysql_length={"owner": 128, "record_id": 191},
+)
+# What an owner has pending, and whose is due.
+Index("write_by_state", write.c.owner, write.c.settled_seq, write.c.state, mysql_length={"owner": 128})
+
+#: Temporary id → real id, kept for good.
+alias = Table(
+    "alias",
+    metadata,
+    Column("owner", String(255), primary_key=True),
+    Column("temp_id", String(36), primary_key=True),
+    Column("store", String(512), nullable=False),
+    Column("record_id", String(255), nullable=False),
+    Column("record_id_is_int", SmallInteger, nullable=False),
+    **_MYSQL,
+)
+
+#: A form's nonce: what it made, so that the same form sent twice is one write.
+nonce = Table(
+    "nonce",
+    metadata,
+    Column("owner", String(255), primary_key=True),
+    Column("nonce", String(64), primary_key=True),
+    Column("content", String(64), primary_key=True),
+    Column("write_id", String(32), nullable=False),
+    Column("key", String(64)),
+    Column("expires_at", Double, nullable=False),
+    **_MYSQL,
+)

@@ -1,0 +1,1 @@
+"""Where the two storages and the upstream meet: reading, writing, flushing."""

@@ -1,0 +1,57 @@
+"""Adopting: what an anonymous visitor typed follows them into their account (``ds.adopt``)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..errors import RecordGone, ValidationFailed
+from ..policy.coalescing import Edit
+from ..policy.settling import thaw
+from ..policy.values import changes
+from ..storage.outbox import OwnerTransaction
+from ..types import State, Write
+from .engine import Engine
+from .enqueuing import enqueue
+
+
+def adopt(engine: Engine, from_owner: str, to_owner: str) -> None:
+    """Move the first owner's writes, local records and aliases to the second, under both their locks.
+
+    Later writes of the first follow; the first one's cached copies are forgotten, the second one's stay.
+    """
+    if from_owner == to_owner:
+        return
+    with engine.outbox.adoption(from_owner, to_owner) as (first, second):
+        first.give_names(second)
+        for write in first.everything():
+            _hand_over(engine, first, second, write)
+        first.new_epoch()
+        first.heir, second.heir = to_owner, None
+
+
+def _hand_over(engine: Engine, first: OwnerTransaction, second: OwnerTransaction, write: Write) -> None:
+    """A write that no lane of the second's concerns, or that is on its way, moves as it is; others join the lane."""
+    if write.frozen or not second.lane(write.store, write.record_id):
+        first.give(write, second)
+    elif write.state is State.LOCAL:
+        _join_local(first, second, write)
+    else:
+        _join_lane(engine, first, second, write)
+
+
+def _join_local(first: OwnerTransaction, second: OwnerTransaction, write: Write) -> None:
+    there = second.lane(write.store, write.record_id)[-1]
+    second.update(there, replace(there, attributes={**(there.attributes or {}), **(write.attributes or {})}))
+    first.remove(write)
+
+
+def _join_lane(engine: Engine, first: OwnerTransaction, second: OwnerTransaction, write: Write) -> None:
+    changed = None if write.attributes is None else changes(write.base, write.attributes)
+    edit = Edit(write.kind, write.attributes, changed, write.base, write.validator, write.patch)
+    declared = engine.declaration(write)
+    first.remove(write)
+    try:
+        enqueue(engine, second, declared, write.record_id, edit, second.settled_seq, write.id)
+    except (RecordGone, ValidationFailed) as error:
+        refused = replace(write, owner=second.owner, state=State.REJECTED, not_before=None, reason=str(error))
+        second.insert(thaw(refused))

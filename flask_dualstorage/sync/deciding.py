@@ -1,0 +1,46 @@
+"""What an owner decides about a pending write: retry it, or discard it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..errors import RecordGone, WriteBusy
+from ..storage.outbox import OwnerTransaction
+from ..types import State, Write
+from .engine import Engine
+from .enqueuing import vanish
+from .flush import Flush
+
+
+def retry(engine: Engine, owner: str, write_id: str) -> Write:
+    """Let a write go again, and try it now, with what must go before it; a held one in doubt goes with its key.
+
+    Raises ``RecordGone`` where this owner has no such pending write, ``WriteBusy`` while it is being sent.
+    """
+    with engine.outbox.transaction(owner) as change:
+        write = _pending(change, write_id)
+        state = State.IN_DOUBT if write.frozen and write.state is State.IN_DOUBT else State.QUEUED
+        again = replace(write, state=state, not_before=change.now)
+        if write.state is State.CONFLICT:
+            again = replace(again, base=write.theirs, theirs=None)
+        change.update(write, again)
+    Flush(engine, owner, lambda each: each.id == write_id).run()
+    return engine.outbox.write(owner, write_id) or again
+
+
+def discard(engine: Engine, owner: str, write_id: str) -> list[Write]:
+    """Give a write up: nothing of it is sent. A create takes what is nested under it along; gives all of them.
+
+    Raises as ``retry`` does.
+    """
+    with engine.outbox.transaction(owner) as change:
+        return vanish(change, _pending(change, write_id))
+
+
+def _pending(change: OwnerTransaction, write_id: str) -> Write:
+    write = change.find(write_id)
+    if write is None or write.state in (State.APPLIED, State.DISCARDED, State.LOCAL):
+        raise RecordGone(f"There is no pending write {write_id!r} of this owner.")
+    if write.state is State.SENDING:
+        raise WriteBusy("This write is being sent right now; look again in a moment.")
+    return write

@@ -1,0 +1,148 @@
+"""The parts that one app's reading, writing and flushing share, and the one place that speaks to an upstream."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Collection, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from blinker import NamedSignal
+from flask import Flask
+
+from .. import signals
+from ..config import Config, UpstreamConfig
+from ..errors import ConfigurationError, NoCredentials
+from ..policy.outcomes import is_reachable
+from ..policy.settling import Rules
+from ..storage.base import Bases
+from ..storage.outbox import Outbox
+from ..types import Answer, Declaration, Failure, Fault, Request, Write
+from ..upstream.breaker import Breaker
+from ..upstream.client import Client
+
+log = logging.getLogger("flask_dualstorage")
+
+#: How long a write may stay unsettled after its deadline before another worker may take it, seconds.
+LEASE_GRACE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What the app's ``upstream_auth`` gave for one owner and upstream; ``refusal`` says why nothing may be sent."""
+
+    auth: Any = None
+    refusal: str | None = None
+
+    def require(self) -> None:
+        """Raise ``NoCredentials`` where the app has none."""
+        if self.refusal is not None:
+            raise NoCredentials(self.refusal)
+
+
+class Upstream:
+    """One upstream in this process: its client and its breaker. ``online`` is None until it was asked once."""
+
+    def __init__(self, config: UpstreamConfig, clock: Callable[[], float], pool_size: int) -> None:
+        self.config = config
+        self.breaker = Breaker(config.breaker_threshold, config.breaker_cooldown, clock)
+        self.online: bool | None = None
+        self._client = Client(
+            config.name,
+            config.url,
+            timeout=config.timeout,
+            max_response_bytes=config.max_response_bytes,
+            pool_size=pool_size,
+        )
+
+    def offline_codes(self, answer: Answer) -> Collection[int]:
+        """Give the statuses that mean "offline", asking the app's callable where it is one [offlineStatusCodes]."""
+        codes = self.config.offline_status_codes
+        return frozenset(codes(answer)) if callable(codes) else codes
+
+    def send(self, request: Request, auth: Any, timeout: tuple[float, float] | None) -> Answer | Failure:
+        """Send one request and let the breaker know how it went."""
+        answer = self._client.send(request, auth=auth, timeout=timeout)
+        codes = () if isinstance(answer, Failure) else self.offline_codes(answer)
+        self.online = is_reachable(answer, codes)
+        if self.online:
+            self.breaker.succeeded()
+        else:
+            self.breaker.failed()
+        return answer
+
+
+@dataclass
+class Engine:
+    """One app's parts. ``declaration`` finds what a stored write was declared as; ``memo`` is this request's, or None."""
+
+    app: Flask
+    config: Config
+    clock: Callable[[], float]
+    outbox: Outbox
+    bases: Bases
+    declaration: Callable[[Write], Declaration]
+    upstream_auth: Callable[[str, str], Any] | None
+    memo: Callable[[], MutableMapping[str, Any] | None]
+    jitter: Callable[[], float] = random.random
+    _upstreams: dict[str, Upstream] = field(default_factory=dict)
+
+    def upstream(self, name: str) -> Upstream:
+        """Give an upstream by name. Raises ``ConfigurationError`` where none of that name is configured."""
+        found = self._upstreams.get(name)
+        if found is None:
+            config = self.config.upstreams.get(name)
+            if config is None:
+                key = "DUALSTORAGE_UPSTREAM_URL" if name == "default" else f"DUALSTORAGE_UPSTREAMS[{name!r}]"
+                raise ConfigurationError(f"{key} is not set; it takes the base URL of the API.")
+            created = Upstream(config, self.clock, max(self.config.sync_concurrency, 8))
+            found = self._upstreams.setdefault(name, created)
+        return found
+
+    def known_upstreams(self) -> list[Upstream]:
+        """Give the upstreams that this process has spoken to, or tried to."""
+        return list(self._upstreams.values())
+
+    def credentials(self, owner: str, upstream: str) -> Credentials:
+        """Ask the app, in this thread, for what the upstream wants to see. It is never stored."""
+        if self.upstream_auth is None:
+            return Credentials()
+        try:
+            return Credentials(self.upstream_auth(owner, upstream))
+        except NoCredentials as refusal:
+            return Credentials(refusal=str(refusal))
+
+    def may_ask(self, name: str) -> bool:
+        """Say whether a request may go out: the breaker lets it, and none failed to connect in this web request."""
+        memo = self.memo()
+        if memo is not None and name in memo.get("unreachable", ()):
+            return False
+        return self.upstream(name).breaker.allow()
+
+    def exchange(self, name: str, request: Request, auth: Any, timeout: tuple[float, float] | None) -> Answer | Failure:
+        """Send one request of this web request, or outside of any."""
+        upstream = self.upstream(name)
+        was = upstream.online
+        answer = upstream.send(request, auth, timeout)
+        memo = self.memo()
+        if isinstance(answer, Failure) and answer.fault is Fault.UNSENT and memo is not None:
+            memo.setdefault("unreachable", set()).add(name)
+        self._tell(name, was, upstream.online)
+        return answer
+
+    def _tell(self, name: str, was: bool | None, now: bool | None) -> None:
+        if now is False and was is not False:
+            self.emit(signals.upstream_lost, upstream=name)
+        if now is True and was is False:
+            self.emit(signals.upstream_back, upstream=name)
+
+    def rules(self, declared: Declaration) -> Rules:
+        """Give what decides over a write in doubt."""
+        upstream = self.upstream(declared.upstream).config
+        honours = upstream.honours_keys if upstream.idempotency_header else False
+        return Rules(declared.in_doubt, honours, self.config.max_attempts)
+
+    def emit(self, signal: NamedSignal, **data: Any) -> None:
+        """Send a signal; always after the commit of what it tells of."""
+        signals.emit(signal, self.app, **data)

@@ -1,0 +1,216 @@
+"""The flush: the path of one write, walked for all of an owner's lanes (DESIGN §7).
+
+Flushes of one owner need no lock among themselves: they cooperate through claims.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from time import monotonic
+
+from .. import signals
+from ..errors import CollectionUnknown
+from ..policy.planning import ready, with_those_it_waits_for
+from ..policy.references import waits_for
+from ..storage.outbox import OwnerTransaction
+from ..types import Declaration, Meaning, Outcome, State, Write
+from .engine import Credentials, Engine, log
+from .reports import SyncReport, sync_report
+from .sending import Call, claim, send
+from .settling import Settled, settle, tell
+from .writing import deadline_of
+
+#: How long a finished send waits for others, so that one transaction settles them together, seconds.
+COMPANY = 0.02
+
+Chosen = Callable[[Write], bool]
+Job = tuple[Write, Declaration, Credentials]
+
+
+def everything(write: Write) -> bool:
+    """Choose every write."""
+    return True
+
+
+@dataclass
+class Flush:
+    """One flush of one owner: what it may choose, how long it may take, and what it has done so far."""
+
+    engine: Engine
+    owner: str
+    chosen: Chosen = everything
+    #: Seconds; what does not fit stays queued. None: no limit.
+    budget: float | None = None
+    #: Somebody asked for it, so that it passes over our own backoff.
+    explicit: bool = True
+    #: The write whose own call waits for this flush: a refusal is that call's to hear, and withdraws it.
+    own_call: str | None = None
+    applied: list[Write] = field(default_factory=list)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    asked_to_wait: float = 0.0
+    _stopped: set[str] = field(default_factory=set)
+    _credentials: dict[str, Credentials] = field(default_factory=dict)
+    _in_flight: dict[Future[Outcome], tuple[Write, Declaration]] = field(default_factory=dict)
+
+    def run(self) -> Flush:
+        """Send what is due, in order, until nothing more can go. What was blocked by a parent goes in a next round."""
+        started = monotonic()
+        self._until = math.inf if self.budget is None else started + self.budget
+        with ThreadPoolExecutor(self.engine.config.sync_concurrency, "dualstorage") as pool:
+            while self._may_go_on() and self._round(pool):
+                pass
+        return self
+
+    def _may_go_on(self) -> bool:
+        return monotonic() < self._until
+
+    def _round(self, pool: ThreadPoolExecutor) -> bool:
+        """Send what waits for nothing else; say whether something was applied that others may have waited for."""
+        due = self._plan()
+        before = len(self.applied)
+        done: list[tuple[Write, Declaration, Outcome]] = []
+        while due or self._in_flight or done:
+            for write, declared, credentials in self._settle_and_claim(done, due):
+                context = copy_context()
+                job = pool.submit(context.run, send, self.engine, write, declared, credentials.auth, Call())
+                self._in_flight[job] = (write, declared)
+            done = self._finished()
+            if not done and not self._may_go_on():
+                break
+        return len(self.applied) > before
+
+    def _plan(self) -> deque[Write]:
+        writes = self.engine.outbox.pending(self.owner)
+        waits = waits_for(writes)
+        wanted = with_those_it_waits_for(writes, waits, self.chosen)
+        now = self.engine.outbox.now()
+        due = ready([write for write in writes if write.id in wanted], waits, now, explicit=self.explicit)
+        self.asked_to_wait = max([self.asked_to_wait, *(write.retry_after - now for write in writes)])
+        return deque(write for write in due if self._may_send(write.upstream))
+
+    def _may_send(self, upstream: str) -> bool:
+        if upstream in self._stopped:
+            return False
+        if not self.engine.may_ask(upstream) or self._credentials_for(upstream).refusal is not None:
+            self._stopped.add(upstream)
+            return False
+        return True
+
+    def _credentials_for(self, upstream: str) -> Credentials:
+        if upstream not in self._credentials:
+            self._credentials[upstream] = self.engine.credentials(self.owner, upstream)
+        return self._credentials[upstream]
+
+    def _settle_and_claim(self, done: list[tuple[Write, Declaration, Outcome]], due: deque[Write]) -> list[Job]:
+        """One transaction for both: no more are claimed than can be sent at once."""
+        free = self.engine.config.sync_concurrency - len(self._in_flight)
+        if not self._may_go_on():
+            due.clear()
+        if not done and not due:
+            return []
+        settled: list[Settled] = []
+        claimed: list[Job] = []
+        with self.engine.outbox.transaction(self.owner) as change:
+            for write, declared, outcome in done:
+                own_call = write.id == self.own_call
+                settled.append(settle(self.engine, change, write, outcome, declared, own_call=own_call))
+                self._note(write, outcome)
+            while due and len(claimed) < free:
+                found = change.find(due.popleft().id)
+                if found is None or not self._may_send(found.upstream):
+                    continue
+                claimed += self._claim(change, found)
+        done.clear()
+        for each in settled:
+            tell(self.engine, each)
+            if each.write.state is State.APPLIED and not each.late:
+                self.applied.append(each.write)
+        return claimed
+
+    def _claim(self, change: OwnerTransaction, write: Write) -> list[Job]:
+        """Claim one write; where this process does not know what it was declared as, it waits and says so."""
+        try:
+            declared = self.engine.declaration(write)
+        except CollectionUnknown as error:
+            change.update(write, replace(write, reason=str(error)))
+            return []
+        deadline = deadline_of(self.engine, declared, Call())
+        taken = claim(self.engine, change, write, declared, deadline, explicit=self.explicit)
+        return [] if taken is None else [(taken, declared, self._credentials_for(taken.upstream))]
+
+    def _note(self, write: Write, outcome: Outcome) -> None:
+        self.outcomes[write.id] = outcome
+        self.asked_to_wait = max(self.asked_to_wait, outcome.retry_after or 0.0)
+        if outcome.meaning is Meaning.UNAUTHORIZED or outcome.retry_after is not None:
+            self._stopped.add(write.upstream)
+
+    def _finished(self) -> list[tuple[Write, Declaration, Outcome]]:
+        """Wait for the first answer, and a moment for company."""
+        if not self._in_flight:
+            return []
+        done, rest = wait(self._in_flight, return_when=FIRST_COMPLETED)
+        if rest:
+            done |= wait(rest, timeout=COMPANY).done
+        return [(*self._in_flight.pop(job), _result(job)) for job in done]
+
+
+def _result(job: Future[Outcome]) -> Outcome:
+    """A hook of the app's that failed half-way leaves its write in doubt; the other lanes go on."""
+    error = job.exception()
+    if error is None:
+        return job.result()
+    log.error("sending a write failed", exc_info=error)
+    return Outcome(Meaning.IN_DOUBT, reason=f"Sending it failed here ({type(error).__name__}: {error}).")
+
+
+def flush(
+    engine: Engine, owner: str, *, chosen: Chosen = everything, budget: float | None = None, explicit: bool = True
+) -> SyncReport:
+    """Flush an owner's chosen writes, and those they wait for, within ``budget`` seconds."""
+    done = Flush(engine, owner, chosen, budget, explicit).run()
+    left = [write for write in engine.outbox.pending(owner) if chosen(write)]
+    report = sync_report(
+        done.applied,
+        left,
+        online=_is_online(engine, done, left),
+        retry_after=_retry_after(engine, done, left),
+    )
+    _prune(engine, owner)
+    engine.emit(signals.sync_finished, owner=owner, report=report)
+    return report
+
+
+def _is_online(engine: Engine, done: Flush, left: list[Write]) -> bool:
+    """Out of reach is what left a write behind: no answer to it, or a breaker that is open."""
+    if any(outcome.meaning in (Meaning.UNREACHABLE, Meaning.NOT_NOW) for outcome in done.outcomes.values()):
+        return any(outcome.meaning is Meaning.APPLIED for outcome in done.outcomes.values()) and not any(
+            engine.upstream(name).online is False for name in {write.upstream for write in left}
+        )
+    return not any(not engine.may_ask(name) for name in {write.upstream for write in left})
+
+
+def _retry_after(engine: Engine, done: Flush, left: list[Write]) -> int | None:
+    if not left:
+        return None
+    waits = [engine.upstream(name).breaker.open_for() for name in {write.upstream for write in left}]
+    seconds = max([done.asked_to_wait, *waits])
+    return math.ceil(seconds) if seconds > 0 else None
+
+
+def _prune(engine: Engine, owner: str) -> None:
+    """Drop the history that no cached copy can be older than."""
+    config = engine.config
+    deadline = max((upstream.config.timeout[1] for upstream in engine.known_upstreams()), default=0.0)
+    kept = max(config.keep_applied, config.cache_timeout + deadline)
+    with engine.outbox.transaction(owner) as change:
+        change.prune(change.now - kept)
+
+
+def try_lane(engine: Engine, owner: str, write_id: str) -> dict[str, Outcome]:
+    """Send one write's lane in order, with what it depends on: what a save does that could not go at once."""
+    return Flush(engine, owner, lambda write: write.id == write_id, own_call=write_id).run().outcomes

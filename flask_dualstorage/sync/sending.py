@@ -1,0 +1,220 @@
+"""Claim and send: a write is fixed, leased, sent, and its answer turned into an outcome. The one place that sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import ValidationFailed
+from ..policy import outcomes, references
+from ..policy.planning import is_due
+from ..policy.settling import resend_is_safe
+from ..policy.values import BadAnswer, as_record, usable_id
+from ..storage.database import new_id
+from ..storage.outbox import OwnerTransaction
+from ..types import (
+    Answer,
+    Attributes,
+    Declaration,
+    Failure,
+    Json,
+    Kind,
+    Meaning,
+    Outcome,
+    RecordId,
+    Request,
+    State,
+    Write,
+)
+from ..upstream.dialects import path_of, request_of
+from .engine import LEASE_GRACE, Engine, log
+
+JSON_TYPE = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The options of one call: ``timeout`` in seconds (to connect, whole answer), ``headers`` for this send only."""
+
+    remote: bool = True
+    timeout: tuple[float, float] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    nonce: str | None = None
+
+
+def claim(
+    engine: Engine, change: OwnerTransaction, write: Write, declared: Declaration, deadline: float, *, explicit: bool
+) -> Write | None:
+    """Take a write for sending: lease, fence, and for a first send key and bytes. None where it may not go now.
+
+    ``deadline`` is how long its answer may take, seconds.
+    """
+    if not is_due(write, change.now, explicit=explicit):
+        return None
+    if write.state is State.SENDING and not resend_is_safe(write, engine.rules(declared), change.now):
+        reason = "Its answer never came: the process that sent it ended, or lost its way."
+        change.update(write, replace(write, state=State.IN_DOUBT, not_before=None, lease=0.0, reason=reason))
+        return None
+    claimed = write if write.frozen else _freeze(change, write, declared)
+    if claimed is None:
+        return None
+    lease = change.now + deadline + LEASE_GRACE
+    claimed = change.update(write, replace(claimed, state=State.SENDING, fence=write.fence + 1, lease=lease))
+    return claimed
+
+
+def _freeze(change: OwnerTransaction, write: Write, declared: Declaration) -> Write | None:
+    """Bind what it refers to and fix its request: from here on, the same key always carries the same bytes."""
+    if write.refers:
+        bound = _bound(change, write)
+        if bound is None:
+            return None
+        write = bound
+    declared = replace(declared, url=write.url, store=write.store)
+    try:
+        method, path, body = request_of(write, declared)
+    except ValidationFailed as error:
+        change.update(write, replace(write, state=State.REJECTED, not_before=None, reason=str(error)))
+        return None
+    return replace(write, key=new_id(), key_since=change.now, method=method, path=path, body=body)
+
+
+def _bound(change: OwnerTransaction, write: Write) -> Write | None:
+    """Give a write with real ids all through, or None while one of them is still to come."""
+    wanted = references.of_write(write.attributes, write.url, write.record_id)
+    real = change.aliases(wanted)
+    if len(real) < len(wanted):
+        return None
+    return with_real_ids(write, real)
+
+
+def with_real_ids(write: Write, real: Mapping[str, RecordId]) -> Write:
+    """Put real ids in place in all that a write holds, and say whether it still refers to others."""
+    bound = replace(
+        write,
+        store=references.bind_text(write.store, real),
+        url=references.bind_text(write.url, real),
+        params=references.bind(dict(write.params), real),
+        record_id=references.bind(write.record_id, real),
+        attributes=references.bind(write.attributes, real),
+        base=references.bind(write.base, real),
+    )
+    return replace(bound, refers=bool(references.of_write(bound.attributes, bound.url, bound.record_id)))
+
+
+def send(
+    engine: Engine,
+    write: Write,
+    declared: Declaration,
+    auth: Any,
+    call: Call,
+) -> Outcome:
+    """Send a claimed write and say what came of it. Touches no storage; runs in any thread."""
+    upstream = engine.upstream(write.upstream)
+    try:
+        request = _request(engine, write, declared, call)
+        answer = engine.exchange(write.upstream, request, auth, call.timeout)
+    except ValidationFailed as error:
+        return Outcome(Meaning.UNREACHABLE, unsent=True, reason=f"It could not be sent: {error}")
+    sent = outcomes.Sent(
+        kind=write.kind,
+        wanted=write.attributes or {},
+        chosen_id=None if _to_be_numbered(write) else write.record_id,
+        id_attribute=declared.id_attribute,
+        parse=guarded(declared.parse_record),
+    )
+    codes = upstream.offline_codes(answer) if isinstance(answer, Answer) else ()
+    outcome = outcomes.write_outcome(sent, answer, codes, engine.clock())
+    if outcome.meaning is Meaning.APPLIED and outcome.record_id is None:
+        return _read_new_record(engine, write, declared, auth, call, outcome)
+    if outcome.meaning is Meaning.CONFLICT and outcome.status not in (404, 410):
+        return _read_theirs(engine, write, declared, auth, call, sent, outcome)
+    return outcome
+
+
+def _to_be_numbered(write: Write) -> bool:
+    return write.kind is Kind.CREATE and references.is_temp_id(write.record_id)
+
+
+def _request(engine: Engine, write: Write, declared: Declaration, call: Call) -> Request:
+    if write.method is None or write.path is None:
+        raise ValueError("a write is claimed before it is sent")
+    headers = {**declared.headers(), **call.headers}
+    if write.body is not None:
+        headers["Content-Type"] = JSON_TYPE
+    key_header = engine.upstream(write.upstream).config.idempotency_header
+    if key_header and write.key:
+        headers[key_header] = write.key
+    if write.validator is not None and write.kind is not Kind.CREATE:
+        headers["If-Match"] = write.validator
+    return Request(write.method, write.path, headers, write.body)
+
+
+def guarded(hook: Any) -> Any:
+    """Run an app's parse hook; where it stumbles over an answer, that answer is a bad one, not our crash."""
+
+    def parse(value: Json) -> Json:
+        try:
+            return hook(value)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            log.exception("parse hook %r failed", hook)
+            raise BadAnswer(f"the app's parse hook failed on it ({type(error).__name__}: {error})") from error
+
+    return parse
+
+
+def _read(
+    engine: Engine, write: Write, declared: Declaration, auth: Any, call: Call, record_id: RecordId
+) -> Answer | Failure:
+    """Read one record as part of sending: what a conflict, or a create without a body, leaves open."""
+    path = path_of(replace(declared, url=write.url), record_id)
+    return engine.exchange(
+        write.upstream, Request("GET", path, {**declared.headers(), **call.headers}), auth, call.timeout
+    )
+
+
+def _read_new_record(
+    engine: Engine, write: Write, declared: Declaration, auth: Any, call: Call, outcome: Outcome
+) -> Outcome:
+    """A create that answered with a ``Location`` alone: read the record there, or be in doubt."""
+    record_id = outcomes.location_id(outcome.response)
+    doubt = replace(outcome, meaning=Meaning.IN_DOUBT, reason="It was taken, but the new record could not be read.")
+    if record_id is None:
+        return doubt
+    answer = _read(engine, write, declared, auth, call, record_id)
+    record = _record_of(answer, declared)
+    found = None if record is None else record.get(declared.id_attribute)
+    if record is None or not usable_id(found) or not isinstance(answer, Answer):
+        return doubt
+    return replace(outcome, record=record, record_id=found, validator=outcomes.strong_validator(answer.headers))
+
+
+def _record_of(answer: Answer | Failure, declared: Declaration) -> Attributes | None:
+    if isinstance(answer, Failure) or not 200 <= answer.status_code < 300:
+        return None
+    try:
+        body = outcomes.body_of(answer)
+        return None if body is None else as_record(guarded(declared.parse_record)(body))
+    except BadAnswer:
+        return None
+
+
+def _read_theirs(
+    engine: Engine,
+    write: Write,
+    declared: Declaration,
+    auth: Any,
+    call: Call,
+    sent: outcomes.Sent,
+    outcome: Outcome,
+) -> Outcome:
+    """The upstream holds another version: read it, so that it can be compared and shown."""
+    answer = _read(engine, write, declared, auth, call, write.record_id)
+    if isinstance(answer, Answer) and answer.status_code in (404, 410):
+        return outcomes.settle_conflict(sent, outcome, None, None)
+    record = _record_of(answer, declared)
+    if record is None or not isinstance(answer, Answer):
+        reason = f"{outcome.reason} It could not be read just now."
+        return Outcome(Meaning.UNREACHABLE, outcome.status, reason=reason, response=outcome.response)
+    return outcomes.settle_conflict(sent, outcome, record, outcomes.strong_validator(answer.headers))

@@ -1,0 +1,242 @@
+"""The path of one write, online or not: enqueue, claim, send, settle (DESIGN §4.3).
+
+An online save walks it at once for its own lane; a flush walks it for all lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from ..errors import RecordGone, Rejected, UpstreamError, UpstreamUnreachable, ValidationFailed
+from ..policy.coalescing import Edit
+from ..policy.problems import field_errors
+from ..storage.database import new_id
+from ..storage.outbox import OwnerTransaction, Used
+from ..types import Declaration, Kind, Meaning, Outcome, RecordId, State, Write
+from ..upstream.dialects import request_of
+from .engine import Credentials, Engine
+from .enqueuing import Enqueued, enqueue, new_write
+from .sending import Call, claim, send
+from .settling import Settled, settle, tell
+
+#: How long a form's nonce is remembered, seconds; a little longer than the form itself is taken.
+NONCE_KEPT = 13 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one call's edit: the ``write`` as it stands (None: nothing is left of it), and the outcome."""
+
+    write: Write | None
+    outcome: Outcome | None = None
+    reason: str | None = None
+    #: Writes that vanished with a record that was deleted before it was sent.
+    vanished: tuple[Write, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an edit goes: the owner, what the collection declares, the record, and since when it was seen."""
+
+    owner: str
+    declared: Declaration
+    record_id: RecordId
+    seen: int
+
+
+#: Try an owner's lane in order, that of a write that could not go at once (``flush.try_lane``).
+TryLane = Callable[[Engine, str, str], dict[str, Outcome]]
+
+
+def write(engine: Engine, target: Target, edit: Edit, call: Call, try_lane: TryLane) -> Written:
+    """Keep an edit durably, and send it at once where that is possible.
+
+    Raises what ``enqueue`` raises, before anything is stored; ``Rejected`` or ``UpstreamError`` where the upstream
+    refused; ``OutboxUnavailable`` where it could not be kept.
+    """
+    declared = target.declared
+    credentials, reason = _may_send(engine, target, call)
+    with engine.outbox.transaction(target.owner) as change:
+        joined = _enqueue_once(engine, change, target, edit, call)
+        if change.owner != target.owner:
+            # The storage was adopted: its new owner's flush sends this, with that owner's credential.
+            credentials, reason = None, "It is kept for the account that took these changes over."
+        claimed = _claim_at_once(engine, change, joined, declared, call) if credentials else None
+    if joined.write is None:
+        return Written(None, vanished=joined.vanished)
+    if claimed is not None and credentials is not None:
+        return _send_at_once(engine, claimed, declared, credentials, call)
+    if joined.repeated:
+        return Written(joined.write)
+    if joined.write.state is State.QUEUED:
+        tell(engine, Settled(joined.write))
+    if credentials is None:
+        return Written(joined.write, reason=reason)
+    outcome = try_lane(engine, target.owner, joined.write.id).get(joined.write.id)
+    now = engine.outbox.write(target.owner, joined.write.id)
+    return _result(declared, Settled(now or joined.write, withdrawn=now is None), outcome)
+
+
+def _may_send(engine: Engine, target: Target, call: Call) -> tuple[Credentials | None, str | None]:
+    """Say whether this call may go upstream at once, and if not, why it is kept."""
+    if not call.remote:
+        return None, "It is kept here, as the call asked (remote=False)."
+    if not engine.may_ask(target.declared.upstream):
+        return None, "The upstream is out of reach."
+    credentials = engine.credentials(target.owner, target.declared.upstream)
+    if credentials.refusal is not None:
+        return None, credentials.refusal
+    return credentials, None
+
+
+def _claim_at_once(
+    engine: Engine, change: OwnerTransaction, joined: Enqueued, declared: Declaration, call: Call
+) -> Write | None:
+    """Claim in the transaction that enqueued, so that no flush comes between; only where the lane was free."""
+    write = joined.write
+    if write is None or not joined.lane_free:
+        return None
+    return claim(engine, change, write, declared, deadline_of(engine, declared, call), explicit=True)
+
+
+def deadline_of(engine: Engine, declared: Declaration, call: Call) -> float:
+    """Give how long an answer may take in all, seconds."""
+    return (call.timeout or engine.upstream(declared.upstream).config.timeout)[1]
+
+
+def _send_at_once(
+    engine: Engine, claimed: Write, declared: Declaration, credentials: Credentials, call: Call
+) -> Written:
+    outcome = send(engine, claimed, declared, credentials.auth, call)
+    with engine.outbox.transaction(claimed.owner) as change:
+        settled = settle(engine, change, claimed, outcome, declared, own_call=True)
+    tell(engine, settled)
+    return _result(declared, settled, outcome)
+
+
+def _result(declared: Declaration, settled: Settled, outcome: Outcome | None) -> Written:
+    """Give what the view gets, or raise what it must hear: in doubt and conflict are kept and returned."""
+    if outcome is None or settled.late:
+        return Written(settled.write, outcome, settled.write.reason)
+    if settled.withdrawn or outcome.meaning in (Meaning.REJECTED, Meaning.UNAUTHORIZED):
+        raise refusal(outcome, None if settled.withdrawn else settled.write)
+    return Written(settled.write, outcome, settled.write.reason)
+
+
+def refusal(outcome: Outcome, kept: Write | None) -> UpstreamError:
+    """Make the error that tells a view of a refusal; ``kept`` is the write where it could not be withdrawn."""
+    known: dict[str, Any] = {
+        "status": outcome.status,
+        "upstream_response": outcome.response,
+        "problem": outcome.problem,
+        "pending_write": kept,
+    }
+    message = outcome.reason or "The upstream refused it."
+    if outcome.meaning is Meaning.IN_DOUBT:
+        return UpstreamError(message, in_doubt=True, **known)
+    return Rejected(message, errors=field_errors(outcome.problem or {}), **known)
+
+
+# --- a form sent twice ---------------------------------------------------------------------------------------
+
+
+def _enqueue_once(engine: Engine, change: OwnerTransaction, target: Target, edit: Edit, call: Call) -> Enqueued:
+    """Enqueue, unless this form did already: same nonce and content give the first result and the same key."""
+    if call.nonce is None:
+        return _enqueue(engine, change, target, edit)
+    content = _content_of(target, edit)
+    used = change.nonce(call.nonce, content)
+    if used is None:
+        joined = _enqueue(engine, change, target, edit)
+        if joined.write is not None:
+            change.add_nonce(call.nonce, content, joined.write, change.now + NONCE_KEPT)
+        return joined
+    return _again(engine, change, target, edit, used)
+
+
+def _again(engine: Engine, change: OwnerTransaction, target: Target, edit: Edit, used: Used) -> Enqueued:
+    first = change.find(used.write_id)
+    if first is not None:
+        return Enqueued(first, repeated=True)
+    joined = _enqueue(engine, change, target, edit, write_id=used.write_id)
+    if joined.write is None or used.key is None or joined.write.frozen:
+        return joined
+    # It was withdrawn, but may have been applied all the same: the same key lets the upstream tell.
+    method, path, body = request_of(joined.write, target.declared)
+    known = replace(joined.write, key=used.key, key_since=change.now, method=method, path=path, body=body)
+    return replace(joined, write=change.update(joined.write, known))
+
+
+def _enqueue(
+    engine: Engine, change: OwnerTransaction, target: Target, edit: Edit, write_id: str | None = None
+) -> Enqueued:
+    return enqueue(engine, change, target.declared, target.record_id, edit, target.seen, write_id or new_id())
+
+
+def _content_of(target: Target, edit: Edit) -> str:
+    """Tell one content from another: what a form says, without the id that we made up for it."""
+    known = None if edit.kind is Kind.CREATE else str(target.record_id)
+    content = [target.declared.store, known, edit.kind, edit.changed]
+    return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+# --- one side only -------------------------------------------------------------------------------------------
+
+
+def write_local(engine: Engine, target: Target, edit: Edit) -> Write | None:
+    """Keep a record of a local collection: durable, never dirty, never sent. None for a delete."""
+    declared = target.declared
+    with engine.outbox.transaction(target.owner) as change:
+        lane = change.lane(declared.store, target.record_id)
+        there = lane[-1] if lane else None
+        if edit.kind is Kind.DELETE:
+            if there is not None:
+                change.remove(there)
+            return None
+        if edit.kind is Kind.CREATE and there is not None:
+            raise ValidationFailed({declared.id_attribute: f"There is a record {target.record_id!r} already."})
+        if there is not None:
+            wanted = {**(there.attributes or {}), **(edit.changed or {})}
+            return change.update(there, replace(there, attributes=wanted, edits=there.edits + 1))
+        record = {**(edit.attributes or {}), declared.id_attribute: target.record_id}
+        kept = replace(edit, kind=Kind.CREATE, attributes=record, base=None)
+        return change.insert(
+            new_write(
+                declared, target.owner, target.record_id, kept, now=change.now, write_id=new_id(), state=State.LOCAL
+            )
+        )
+
+
+def write_remote(engine: Engine, target: Target, edit: Edit, call: Call) -> Outcome:
+    """Send an edit past the outbox: nothing is queued, nothing cached, every failure raises."""
+    declared = target.declared
+    if not engine.may_ask(declared.upstream):
+        raise UpstreamUnreachable(
+            "The upstream is out of reach.", engine.upstream(declared.upstream).breaker.open_for() or None
+        )
+    credentials = engine.credentials(target.owner, declared.upstream)
+    credentials.require()
+    outcome = send(engine, _unqueued(engine, target, edit), declared, credentials.auth, call)
+    match outcome.meaning:
+        case Meaning.APPLIED:
+            return outcome
+        case Meaning.UNREACHABLE | Meaning.NOT_NOW:
+            raise UpstreamUnreachable(outcome.reason or "The upstream is out of reach.", outcome.retry_after)
+        case Meaning.CONFLICT if outcome.status in (404, 410):
+            raise RecordGone(outcome.reason or "The record was deleted upstream.")
+        case _:
+            raise refusal(outcome, None)
+
+
+def _unqueued(engine: Engine, target: Target, edit: Edit) -> Write:
+    """Make a write that no outbox holds, ready to be sent once."""
+    declared = target.declared
+    now = engine.clock()
+    write = new_write(declared, target.owner, target.record_id, edit, now=now, write_id=new_id(), state=State.SENDING)
+    method, path, body = request_of(write, declared)
+    return replace(write, key=new_id(), key_since=now, method=method, path=path, body=body)

@@ -1,0 +1,245 @@
+"""The words of the project as small frozen values: records, writes, envelopes, outcomes.
+
+Nothing here does I/O; every layer above speaks in these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+#: A value that JSON can hold.
+Json = Any
+#: One record's attributes, by field name.
+Attributes = dict[str, Json]
+#: A record's id as the upstream types it: text or integer.
+RecordId = str | int
+
+#: The ``settled_seq`` of a write that is not settled: it lies over every envelope, however new.
+UNSETTLED = 2**62
+
+
+class Kind(StrEnum):
+    """What a write intends for its record."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+class State(StrEnum):
+    """Where a write stands (see ``docs/walk.md``)."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    IN_DOUBT = "in_doubt"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+    APPLIED = "applied"
+    DISCARDED = "discarded"
+    LOCAL = "local"
+
+
+#: What waits for the upstream, and holds a ``fetch`` while ``when_dirty`` is ``"local"``.
+WAITING = frozenset({State.QUEUED, State.SENDING, State.IN_DOUBT})
+#: What is not settled: counted as pending, and laid over the base.
+PENDING = WAITING | {State.CONFLICT, State.REJECTED}
+
+
+class Meaning(StrEnum):
+    """What an answer, or the lack of one, means for the write that was sent."""
+
+    APPLIED = "applied"
+    UNREACHABLE = "unreachable"
+    NOT_NOW = "not_now"
+    IN_DOUBT = "in_doubt"
+    REJECTED = "rejected"
+    CONFLICT = "conflict"
+    UNAUTHORIZED = "unauthorized"
+
+
+class Fault(StrEnum):
+    """How an exchange with the upstream failed to bring a whole answer."""
+
+    #: DNS, refused, connect timeout, TLS handshake: no byte of the request can have arrived.
+    UNSENT = "unsent"
+    #: The request was sent, at least in part, and no whole answer came: timeout, reset, cut.
+    CUT = "cut"
+    #: The answer came but is larger than ``DUALSTORAGE_MAX_RESPONSE_BYTES``.
+    TOO_LARGE = "too_large"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request as data. ``path`` is joined to the upstream's URL and already percent-encoded."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    params: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer of the upstream, read to its end; names as in ``requests.Response``.
+
+    ``headers`` are case-insensitive.
+    """
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+    url: str
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8 text, undecodable bytes replaced."""
+        return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Json:
+        """The body decoded. Raises ``ValueError`` where it is not JSON (RFC 8259)."""
+        return orjson.loads(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No whole answer came: how it failed, and a sentence why."""
+
+    fault: Fault
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one sent write: the one value that settling looks at.
+
+    ``record`` is the upstream's record after an applied write (merged over what was sent) or its current
+    state in a conflict, None where it is gone. ``retry_after`` is in seconds from the answer. ``unsent``
+    says that no byte of the request can have arrived, so that its idempotency key may be dropped.
+    """
+
+    meaning: Meaning
+    status: int | None = None
+    record: Attributes | None = None
+    record_id: RecordId | None = None
+    validator: str | None = None
+    retry_after: float | None = None
+    unsent: bool = False
+    reason: str | None = None
+    problem: Attributes | None = None
+    response: Any = None
+    #: This owner's queue must wait (429), or the upstream's as a whole (503).
+    for_owner: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One cached value: the bases of one store or query, with what is known about them.
+
+    ``began`` is the owner's ``settled_seq`` when the request for it was made, ``fetched_at`` the clock's
+    seconds at that moment. ``validators`` holds, by the id's text, the strong validators of single records;
+    ``etag`` and ``last_modified`` are the list's own and never a record's.
+    """
+
+    records: list[Attributes]
+    epoch: str
+    began: int
+    fetched_at: float
+    complete: bool = True
+    validators: dict[str, str] = field(default_factory=dict)
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+def _itself(value: Json) -> Json:
+    return value
+
+
+def _no_headers() -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What the layers below a collection must know of it, for one owner's call or for a flush.
+
+    ``collection`` is the name it is registered under (``""``: a plain one, which needs no code). ``store`` names
+    the set of records, ``url`` is the filled path of the collection, or with ``singleton`` of its only record.
+    ``parse_list``, ``parse_record`` and ``serialize`` are the app's hooks.
+    """
+
+    collection: str
+    store: str
+    url: str
+    params: Mapping[str, RecordId] = field(default_factory=dict)
+    upstream: str = "default"
+    id_attribute: str = "id"
+    update_method: str = "PUT"
+    singleton: bool = False
+    when_dirty: str = "local"
+    in_doubt: str = "auto"
+    coalesce: bool = True
+    max_age: float = 0.0
+    headers: Callable[[], Mapping[str, str]] = _no_headers
+    parse_list: Callable[[Json], Json] = _itself
+    parse_record: Callable[[Json], Json] = _itself
+    serialize: Callable[[Attributes], Json] = _itself
+
+    @property
+    def key_attribute(self) -> str | None:
+        """The field that tells the records of this store apart; None where there is only one."""
+        return None if self.singleton else self.id_attribute
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A durable intent to create, update or delete one record: one row of the outbox.
+
+    ``attributes`` is what the owner wants the record to be, ``base`` what it was made on, ``theirs`` what the
+    upstream said last. ``key`` set means *frozen*: the same key always carries the same ``method``, ``path``
+    and ``body``. ``not_before`` and ``retry_after`` are clock seconds; ``not_before`` None waits for the owner.
+    """
+
+    id: str
+    seq: int
+    owner: str
+    collection: str
+    store: str
+    url: str
+    params: Mapping[str, RecordId]
+    upstream: str
+    record_id: RecordId
+    kind: Kind
+    state: State
+    attributes: Attributes | None
+    base: Attributes | None
+    validator: str | None
+    patch: bool
+    refers: bool
+    edits: int
+    created_at: float
+    attempts: int = 0
+    fence: int = 0
+    not_before: float | None = 0.0
+    retry_after: float = 0.0
+    lease: float = 0.0
+    key: str | None = None
+    key_since: float = 0.0
+    method: str | None = None
+    path: str | None = None
+    body: bytes | None = None
+    reason: str | None = None
+    problem: Attributes | None = None
+    theirs: Attributes | None = None
+    settled_seq: int = UNSETTLED
+    settled_at: float = 0.0
+
+    @property
+    def frozen(self) -> bool:
+        """Whether a request was fixed for it: same key, same bytes, from then on."""
+        return self.key is not None

@@ -1,0 +1,1 @@
+"""How the package speaks to an upstream: the client, the breaker, the dialects."""

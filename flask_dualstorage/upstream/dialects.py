@@ -1,0 +1,56 @@
+"""How an API speaks: what turns a write into the request that this API takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from ..errors import ConfigurationError
+from ..policy.references import is_temp_id
+from ..policy.values import changes
+from ..types import Attributes, Declaration, Json, Kind, RecordId, Write
+from .paths import record_path
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a collection declares of its API: the field that holds the id, and PUT or PATCH for updates."""
+
+    id_attribute: str = "id"
+    update_method: str = "PUT"
+
+    def __post_init__(self) -> None:
+        """Refuse what can not be spoken. Raises ``ConfigurationError``."""
+        if self.update_method not in ("PUT", "PATCH"):
+            raise ConfigurationError(f"Dialect.update_method is {self.update_method!r}; it takes 'PUT' or 'PATCH'.")
+        if not self.id_attribute:
+            raise ConfigurationError("Dialect.id_attribute is empty; it takes the name of the field that holds the id.")
+
+
+def path_of(declared: Declaration, record_id: RecordId) -> str:
+    """Give the path of one record."""
+    return declared.url if declared.singleton else record_path(declared.url, record_id)
+
+
+def request_of(write: Write, declared: Declaration) -> tuple[str, str, bytes | None]:
+    """Give method, path and body of a write whose references are bound. Raises ``ValidationFailed`` for a bad id."""
+    if write.kind is Kind.CREATE:
+        return "POST", declared.url, orjson.dumps(body_of(write, declared))
+    path = path_of(declared, write.record_id)
+    if write.kind is Kind.DELETE:
+        return "DELETE", path, None
+    method = "PATCH" if write.patch else declared.update_method
+    return method, path, orjson.dumps(body_of(write, declared))
+
+
+def body_of(write: Write, declared: Declaration) -> Json:
+    """Give what is sent of a record [toJSON]: all of it, or with ``patch`` only what changed; never a temporary id."""
+    attributes: Attributes = dict(write.attributes or {})
+    if is_temp_id(attributes.get(declared.id_attribute)):
+        del attributes[declared.id_attribute]
+    body = declared.serialize(attributes)
+    if write.patch and isinstance(body, dict):
+        changed = changes(write.base, attributes)
+        return {name: value for name, value in body.items() if name in changed or name not in attributes}
+    return body

@@ -1,0 +1,226 @@
+"""One owner's front desk: collections, models, status, pending writes, sync."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from . import identity
+from .collection import Collection, check_declarations
+from .errors import CollectionUnknown, ConfigurationError
+from .model import Home, Model, ask
+from .policy.references import is_temp_id
+from .policy.values import check_id
+from .sync import adopting, deciding
+from .sync.engine import Engine
+from .sync.flush import everything, flush
+from .sync.reports import PendingWrite, Status, SyncReport, pending_write, pending_writes, status
+from .types import Attributes, Declaration, Json, Kind, RecordId, Write
+
+_Declared = TypeVar("_Declared", bound=type[Collection] | type[Model])
+_MODEL = "model:"
+
+
+@dataclass
+class Registry:
+    """What an app registered: collections by name, and models that stand alone."""
+
+    collections: dict[str, type[Collection]] = field(default_factory=dict)
+    models: dict[str, type[Model]] = field(default_factory=dict)
+
+    def add(self, cls: _Declared) -> _Declared:
+        """Register a class and give it back. Raises ``ConfigurationError`` for a wrong declaration or a taken name."""
+        if not issubclass(cls, Collection | Model):
+            raise ConfigurationError(f"register takes a subclass of Collection or Model, not {cls!r}.")
+        if issubclass(cls, Model):
+            self._add_to(self.models, cls.__name__, cls)
+            return cls
+        if "name" not in vars(cls):
+            cls.name = cls.__name__.lower()
+        check_declarations(cls)
+        self._add_to(self.collections, cls.name, cls)
+        return cls
+
+    def _add_to(self, known: dict[str, Any], name: str, cls: type) -> None:
+        if known.get(name, cls) is not cls:
+            raise ConfigurationError(
+                f"{name!r} is registered already, as {known[name].__qualname__}; choose another name."
+            )
+        known[name] = cls
+
+
+class UserStorage:
+    """The storage of one owner. ``ds.for_user("alice")`` gives it; views use the current user's through ``ds`` itself."""
+
+    def __init__(self, engine: Engine, owner: str, registry: Registry, check_nonce: Callable[[str], str]) -> None:
+        self.owner = owner
+        self._engine = engine
+        self._registry = registry
+        self._check_nonce = check_nonce
+
+    def collection(self, name: str, /, **params: RecordId) -> Collection:
+        """Give a collection of this owner; ``params`` fill its URL. The same one again within a web request.
+
+        A name that was not registered is a plain collection at ``/name``. Raises ``CollectionUnknown`` where
+        ``DUALSTORAGE_STRICT_COLLECTIONS`` forbids that, ``ValidationFailed`` for a parameter that can be no id.
+        """
+        checked = {key: self._numbered(check_id(value, key)) for key, value in params.items()}
+        memo = self._engine.memo()
+        if memo is None:
+            return self._make(name, checked)
+        key = (self.owner, name, tuple(sorted((key, str(value)) for key, value in checked.items())))
+        known: dict[Any, Collection] = memo.setdefault("collections", {})
+        if key not in known:
+            known[key] = self._make(name, checked)
+        return known[key]
+
+    def model(self, cls: type[Model], id: RecordId | None = None) -> Model:  # Backbone's name for it
+        """Give a model that stands alone, with a ``url`` or ``url_root`` of its own.
+
+        Raises ``ConfigurationError`` where it declares neither, or where its hooks would be lost to a flush in
+        another process because it is not registered.
+        """
+        if cls.__name__ not in self._registry.models:
+            self._registry.add(cls)
+        model = cls(home=self._standalone(cls))
+        if id is not None:
+            model._asked_id = self._numbered(check_id(id))
+        return model
+
+    def status(self) -> Status:
+        """Give this owner's pending writes in numbers; no request."""
+        known = [upstream.online for upstream in self._engine.known_upstreams() if upstream.online is not None]
+        return status(all(known) if known else None, self._engine.outbox.counts(self.owner))
+
+    def pending(self) -> list[PendingWrite]:
+        """Give this owner's pending writes, in order; no request."""
+        return pending_writes(self._engine.outbox.pending(self.owner))
+
+    def sync(self, collections: Iterable[str] | None = None, budget: float | None = None) -> SyncReport:
+        """Send what is pending, of all collections or of those named, within ``budget`` seconds (None: no limit).
+
+        Raises ``CollectionUnknown`` for a name that is none.
+        """
+        report = flush(self._engine, self.owner, chosen=self._chosen(collections), budget=budget)
+        self._look_again()
+        return report
+
+    def retry(self, id: str) -> PendingWrite:  # the interface's name for it
+        """Let a pending write go again and try it now; gives it as it stands then.
+
+        Raises ``RecordGone`` where this owner has no such write, ``WriteBusy`` while it is being sent.
+        """
+        write = deciding.retry(self._engine, self.owner, id)
+        self._look_again()
+        return pending_write(write)
+
+    def discard(self, id: str) -> list[PendingWrite]:  # the interface's name for it
+        """Give a pending write up, with what is nested under it; gives all that went. Raises as ``retry`` does."""
+        gone = deciding.discard(self._engine, self.owner, id)
+        self._look_again()
+        return [pending_write(write) for write in gone]
+
+    def adopt(self, from_owner: str, to_owner: str) -> None:
+        """Move what one owner has pending to another, in the app's log-in view; later writes of the first follow."""
+        adopting.adopt(self._engine, identity.normalise(from_owner), identity.normalise(to_owner))
+        self._look_again()
+
+    def forget(self, owner: str, pending: bool = False) -> None:
+        """Forget an owner's cached copies, in every worker (at log-out); with ``pending`` all that they wrote here too."""
+        with self._engine.outbox.transaction(identity.normalise(owner)) as change:
+            change.new_epoch()
+            if pending:
+                change.erase()
+
+    def declaration(self, write: Write) -> Declaration:
+        """Find what a stored write was declared as. Raises ``CollectionUnknown`` where this process does not know it."""
+        if write.collection.startswith(_MODEL):
+            cls = self._registry.models.get(write.collection.removeprefix(_MODEL))
+            if cls is None:
+                raise CollectionUnknown(_not_here(write))
+            return self._standalone(cls).declared()
+        if write.collection:
+            if write.collection not in self._registry.collections:
+                raise CollectionUnknown(_not_here(write))
+            declared = self._make(write.collection, write.params)._declare()
+            return replace(declared, store=write.store, url=write.url)
+        config = self._engine.config
+        return Declaration("", write.store, write.url, upstream=write.upstream, in_doubt=config.in_doubt)
+
+    def _make(self, name: str, params: Mapping[str, RecordId]) -> Collection:
+        cls = self._registry.collections.get(name)
+        if cls is not None:
+            return cls(self._engine, self.owner, params, self._check_nonce, registered=True)
+        if self._engine.config.strict_collections:
+            known = ", ".join(sorted(self._registry.collections)) or "none"
+            raise CollectionUnknown(f"No collection {name!r} is registered; there are: {known}.")
+        check_id(name, "collection")
+        plain: type[Collection] = type("Plain", (Collection,), {"name": name})
+        return plain(self._engine, self.owner, params, self._check_nonce, registered=False)
+
+    def _numbered(self, record_id: RecordId) -> RecordId:
+        """Give the real id of a temporary one where it has one by now: old links go on working."""
+        if not is_temp_id(record_id):
+            return record_id
+        real = self._engine.outbox.alias(self.owner, str(record_id))
+        return record_id if real is None else real
+
+    def _chosen(self, names: Iterable[str] | None) -> Callable[[Write], bool]:
+        if names is None:
+            return everything
+        wanted = set(names)
+        unknown = wanted - set(self._registry.collections)
+        plain = {f"/{name}" for name in unknown}
+        if unknown and self._engine.config.strict_collections:
+            raise CollectionUnknown(f"No collection {sorted(unknown)[0]!r} is registered.")
+        return lambda write: write.collection in wanted or (not write.collection and write.store in plain)
+
+    def _look_again(self) -> None:
+        memo = self._engine.memo()
+        for collection in ({} if memo is None else memo.get("collections", {})).values():
+            collection.look_again()
+
+    def _standalone(self, cls: type[Model]) -> Home:
+        blank = cls()
+        url, root = ask(blank.url), ask(blank.url_root)
+        if url is None and root is None:
+            raise ConfigurationError(f"{cls.__name__} stands alone and has neither url nor url_root; declare one.")
+        path = "/" + str(root if url is None else url).strip("/")
+        config = self._engine.config
+
+        def declared() -> Declaration:
+            return Declaration(
+                collection=_MODEL + cls.__name__,
+                store=str(ask(blank.store_name) or ("/" + str(root or url).strip("/"))),
+                url=path,
+                upstream=cls.upstream,
+                id_attribute=cls.id_attribute or "id",
+                singleton=url is not None,
+                when_dirty=config.when_dirty,
+                in_doubt=config.in_doubt,
+                parse_record=lambda response: blank.parse(blank.parse_before_local_save(response)),
+                serialize=lambda attributes: cls(attributes).to_json(),
+            )
+
+        return Home(
+            self._engine,
+            self.owner,
+            declared,
+            lambda: bool(ask(blank.local)),
+            lambda: bool(ask(blank.remote)),
+            self._check_nonce,
+            _nobody_to_tell,
+        )
+
+
+def _nobody_to_tell(model: Model, kind: Kind) -> None:
+    """A model that stands alone is in no list."""
+
+
+def _not_here(write: Write) -> str:
+    name = write.collection.removeprefix(_MODEL)
+    return f"{name!r} is not registered in this process, so its changes wait; import the module that declares it."
+
+
+__all__ = ["Attributes", "Json", "PendingWrite", "Registry", "Status", "SyncReport", "UserStorage"]

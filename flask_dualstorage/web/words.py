@@ -1,0 +1,52 @@
+"""What happened, in plain words for the person who clicked."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def summary(report: Any) -> str:
+    """One or two sentences about a ``SyncReport``."""
+    if out_of_reach(report):
+        return f"The upstream service is out of reach. {_waiting(report.remaining)}{_again(report.retry_after)}"
+    if not report.applied and not report.remaining:
+        return "Nothing was waiting to be sent."
+    sent = f"{_changes(report.applied)} {_was(report.applied)} sent." if report.applied else "Nothing could be sent."
+    return " ".join([sent, *_left(report)])
+
+
+def out_of_reach(report: Any) -> bool:
+    """Whether nothing could be sent because the upstream was out of reach, though something waits."""
+    return report.online is False and not report.applied and report.remaining > 0
+
+
+def _changes(count: int) -> str:
+    return "1 change" if count == 1 else f"{count} changes"
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _waiting(count: int) -> str:
+    return f"{_changes(count)} {'is' if count == 1 else 'are'} kept here and will be sent later."
+
+
+def _again(retry_after: float | None) -> str:
+    if retry_after is None:
+        return ""
+    seconds = math.ceil(retry_after)
+    return f" Try again in {seconds} {'second' if seconds == 1 else 'seconds'}."
+
+
+def _left(report: Any) -> list[str]:
+    refused, conflicts, doubtful = report.rejected, report.conflict, report.in_doubt
+    waiting = report.remaining - refused - conflicts - doubtful
+    lines = (
+        (waiting, _waiting(waiting)),
+        (doubtful, f"{_changes(doubtful)} may or may not have arrived."),
+        (refused, f"{_changes(refused)} {_was(refused)} refused."),
+        (conflicts, f"{_changes(conflicts)} met a change that somebody else made."),
+    )
+    return [sentence for count, sentence in lines if count]

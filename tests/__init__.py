@@ -1,0 +1,1 @@
+"""The promises of flask_dualstorage, as tests."""

@@ -1,0 +1,1 @@
+"""Upstreams that the tests start themselves."""
