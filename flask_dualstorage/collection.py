@@ -13,7 +13,6 @@ from werkzeug.exceptions import NotFound
 from .errors import ConfigurationError, ValidationFailed
 from .model import Home, Model, Timeout, ask, load, seconds
 from .policy.references import is_temp_id
-from .policy.routing import Route, route
 from .policy.values import check_id, same
 from .policy.views import Seen, key_of
 from .sync import reading
@@ -121,7 +120,7 @@ class Collection:
             timeout=seconds(timeout),
             headers=headers or {},
         )
-        self._take(self._load_list(self._fetch, remote=remote))
+        self._take(load(self._home, None, self._fetch, remote=remote))
         return self
 
     def get(self, id: RecordId) -> Model | None:  # Backbone's name for it
@@ -150,9 +149,10 @@ class Collection:
             record_id = record_id if real is None else real
         options = reading.Fetch(timeout=seconds(timeout), headers=headers or {})
         loaded = load(self._home, record_id, options, remote=remote)
-        if loaded.record is None:
+        found = reading.only(loaded, self._declare())
+        if found is None:
             return None
-        model = self._make(loaded.record, loaded.seen)
+        model = self._make(found, loaded.seen)
         model.source, model.age, model.reason = loaded.source, loaded.age, loaded.reason
         return model
 
@@ -222,7 +222,7 @@ class Collection:
 
     def clear(self) -> None:
         """Forget the cached copy; pending writes stay."""
-        self._engine.bases.forget(self._owner, self._declare().store, self._fetch.query)
+        self._engine.bases.forget(self._owner, self._declare().store, self._subject().query)
         self._loaded = None
         self._models = {}
         self._places = None
@@ -312,22 +312,13 @@ class Collection:
             records.insert(place, dict(model))
         self._take(replace(self._loaded, view=replace(self._loaded.view, records=records)))
 
-    def _load_list(self, options: reading.Fetch, *, remote: bool) -> reading.Loaded:
-        declared = self._declare()
-        match route(local=self._is_local(), remote=self._is_remote(), call_remote=remote):
-            case Route.REMOTE:
-                return reading.remote_list(self._engine, self._owner, declared, options)
-            case Route.DUAL:
-                return reading.fetch_list(self._engine, self._owner, declared, options)
-            case _:
-                return reading.view_list(self._engine, self._owner, declared, options)
-
     def _view(self) -> reading.Loaded:
         """What is loaded; a collection that was not fetched fetches itself once, when it is looked at."""
         if self._loaded is None:
-            self._take(self._load_list(replace(self._fetch, max_age=self._declare().max_age), remote=True))
+            options = replace(self._fetch, max_age=self._declare().max_age)
+            self._take(load(self._home, None, options, remote=True))
         elif self._stale:
-            self._take(reading.look_again(self._engine, self._owner, self._declare(), self._loaded))
+            self._take(reading.look_again(self._subject(), self._loaded))
         if self._loaded is None:
             raise LookupError("a collection that was looked at is loaded")
         return self._loaded
@@ -336,7 +327,10 @@ class Collection:
         """What is loaded, or what is here without a request."""
         if self._loaded is not None:
             return self._view()
-        return reading.view_list(self._engine, self._owner, self._declare(), self._fetch)
+        return reading.look(self._subject())
+
+    def _subject(self) -> reading.Subject:
+        return reading.Subject(self._engine, self._owner, self._declare(), self._fetch)
 
     def _take(self, loaded: reading.Loaded) -> None:
         self._loaded = loaded

@@ -1,4 +1,4 @@
-"""The exception tree. Those with an HTTP status are also werkzeug ``HTTPException``\\ s."""
+"""The exception tree. Those with an HTTP status are werkzeug ``HTTPException`` objects too."""
 
 from __future__ import annotations
 

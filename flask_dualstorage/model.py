@@ -227,10 +227,12 @@ class Model(Mapping[str, Json]):
         options = reading.Fetch(
             when_dirty=when_dirty, max_age=max_age or 0.0, timeout=seconds(timeout), headers=headers or {}
         )
-        loaded = load(self._at_home, self._lane_id(), options, remote=remote)
-        if loaded.record is None:
+        home = self._at_home
+        loaded = load(home, self._lane_id(), options, remote=remote)
+        found = reading.only(loaded, home.declared())
+        if found is None:
             raise RecordGone(loaded.reason or f"There is no record {self.id!r}.")
-        self._show(loaded.record, loaded.seen)
+        self._show(found, loaded.seen)
         self.source, self.age, self.reason = loaded.source, loaded.age, loaded.reason
         return self
 
@@ -352,13 +354,13 @@ class Model(Mapping[str, Json]):
         return self
 
 
-def load(home: Home, record_id: RecordId, options: reading.Fetch, *, remote: bool) -> reading.LoadedRecord:
-    """Read one record the way that its flags say."""
-    declared = home.declared()
+def load(home: Home, record_id: RecordId | None, options: reading.Fetch, *, remote: bool) -> reading.Loaded:
+    """Read a list, or one record, the way that the flags say."""
+    subject = reading.Subject(home.engine, home.owner, home.declared(), options, record_id)
     match route(local=home.is_local(), remote=home.is_remote(), call_remote=remote):
         case Route.REMOTE:
-            return reading.remote_record(home.engine, home.owner, declared, record_id, options)
+            return reading.fetch_remote(subject)
         case Route.DUAL:
-            return reading.fetch_record(home.engine, home.owner, declared, record_id, options)
+            return reading.fetch(subject)
         case _:
-            return reading.view_record(home.engine, home.owner, declared, record_id)
+            return reading.look(subject)

@@ -142,7 +142,7 @@ class Envelope:
     """One cached value: the bases of one store or query, with what is known about them.
 
     ``began`` is the owner's ``settled_seq`` when the request for it was made, ``fetched_at`` the clock's
-    seconds at that moment. ``validators`` holds, by the id's text, the strong validators of single records;
+    seconds when its answer was here. ``validators`` holds, by the id's text, the strong validators of single records;
     ``etag`` and ``last_modified`` are the list's own and never a record's.
     """
 

@@ -51,7 +51,7 @@ class Registry:
 
 
 class UserStorage:
-    """The storage of one owner. ``ds.for_user("alice")`` gives it; views use the current user's through ``ds`` itself."""
+    """The storage of one owner: ``ds.for_user("alice")``; views use the current user's through ``ds`` itself."""
 
     def __init__(self, engine: Engine, owner: str, registry: Registry, check_nonce: Callable[[str], str]) -> None:
         self.owner = owner
@@ -127,14 +127,14 @@ class UserStorage:
         self._look_again()
 
     def forget(self, owner: str, pending: bool = False) -> None:
-        """Forget an owner's cached copies, in every worker (at log-out); with ``pending`` all that they wrote here too."""
+        """Forget an owner's cached copies, in every worker; with ``pending`` all that they wrote here too."""
         with self._engine.outbox.transaction(identity.normalise(owner)) as change:
             change.new_epoch()
             if pending:
                 change.erase()
 
     def declaration(self, write: Write) -> Declaration:
-        """Find what a stored write was declared as. Raises ``CollectionUnknown`` where this process does not know it."""
+        """Find what a stored write was declared as. Raises ``CollectionUnknown`` where it is not known here."""
         if write.collection.startswith(_MODEL):
             cls = self._registry.models.get(write.collection.removeprefix(_MODEL))
             if cls is None:

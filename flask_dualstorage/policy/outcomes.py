@@ -6,7 +6,7 @@ Nothing else in the package looks at a status code.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import unquote
 
@@ -24,11 +24,12 @@ ONLY = ""
 class Sent:
     """What the table must know of the write that was sent.
 
-    ``wanted`` is the whole record as it should be, ``chosen_id`` the id that we gave a create, or the record's.
+    ``wanted`` is the whole record as it should be, ``changed`` what of it this write sets, ``chosen_id`` the id that we gave a create, or the record's.
     """
 
     kind: Kind
     wanted: Attributes
+    changed: Attributes
     chosen_id: RecordId | None
     id_attribute: str
     parse: Callable[[Json], Json]
@@ -181,7 +182,7 @@ def settle_conflict(sent: Sent, outcome: Outcome, theirs: Attributes | None, val
     meaning = Meaning.CONFLICT
     if theirs is None and sent.kind is Kind.DELETE:
         meaning = Meaning.APPLIED
-    if theirs is not None and sent.kind is not Kind.DELETE and _has_all(theirs, sent.wanted):
+    if theirs is not None and sent.kind is not Kind.DELETE and _has_all(theirs, sent.changed):
         meaning = Meaning.APPLIED
     return Outcome(
         meaning,
@@ -212,10 +213,11 @@ class ReadMeaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReadOutcome:
-    """What a GET brought: ``body`` decoded where it is fresh, ``reason`` where it is not."""
+    """What a GET brought: ``body`` decoded, ``records`` once taken out of it, or the ``reason`` why there are none."""
 
     meaning: ReadMeaning
     body: Json = None
+    records: list[Attributes] = field(default_factory=list)
     reason: str | None = None
     retry_after: float | None = None
     answer: Answer | None = None
@@ -228,7 +230,7 @@ def read_outcome(answer: Answer | Failure, offline_codes: Collection[int], now: 
     status = answer.status_code
     if status in NOT_NOW or status in offline_codes:
         wait = retry_after(answer.headers.get("Retry-After"), now)
-        return ReadOutcome(ReadMeaning.UNAVAILABLE, None, f"The upstream is offline (status {status}).", wait, answer)
+        return ReadOutcome(ReadMeaning.UNAVAILABLE, reason=f"The upstream is offline (status {status}).", retry_after=wait, answer=answer)
     if status == 304:
         return ReadOutcome(ReadMeaning.NOT_MODIFIED, answer=answer)
     if status in (404, 410):
@@ -238,6 +240,4 @@ def read_outcome(answer: Answer | Failure, offline_codes: Collection[int], now: 
     try:
         return ReadOutcome(ReadMeaning.FRESH, body_of(answer), answer=answer)
     except BadAnswer as error:
-        return ReadOutcome(
-            ReadMeaning.UNAVAILABLE, None, f"The upstream's answer can not be used: {error}.", None, answer
-        )
+        return ReadOutcome(ReadMeaning.UNAVAILABLE, reason=f"The upstream's answer can not be used: {error}.", answer=answer)

@@ -42,6 +42,14 @@ def check_attributes(attributes: Any, max_bytes: int) -> Attributes:
     return copied  # type: ignore[no-any-return]  # a dict in, a dict out
 
 
+def check_json(value: Any, where: str) -> None:
+    """Raise ``ValidationFailed`` where ``value`` is not JSON all through; ``where`` begins the path to what is not."""
+    errors: dict[str, str] = {}
+    _copy(value, where, 0, errors)
+    if errors:
+        raise ValidationFailed(errors)
+
+
 def copy_json(value: Json) -> Json:
     """Copy what is already known to be JSON: lists and dicts anew, scalars as they are."""
     if type(value) is dict:

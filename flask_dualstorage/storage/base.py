@@ -54,7 +54,7 @@ class Bases:
         backend = self.backend
         try:
             value = backend.get(self._key(owner, store, query))
-        except Exception as error:  # whatever a cache's driver raises, a page must not fail for it
+        except Exception as error:  # noqa: BLE001  # whatever a cache's driver raises, a page must not fail for it
             log.warning("cache read failed, taken as a miss: %s: %s", type(error).__name__, error)
             return None
         return None if value is None else _decode(value)
@@ -68,7 +68,7 @@ class Bases:
         backend = self.backend
         try:
             backend.set(self._key(owner, store, query), _encode(envelope), timeout=int(timeout))
-        except Exception as error:  # a backend that fails, or a value too large for it, is a miss later on
+        except Exception as error:  # noqa: BLE001  # a backend that fails, or a value too large for it, is a miss later on
             log.warning("cache write failed, nothing is cached: %s: %s", type(error).__name__, error)
 
     def forget(self, owner: str, store: str, query: str = "") -> None:
@@ -76,7 +76,7 @@ class Bases:
         backend = self.backend
         try:
             backend.delete(self._key(owner, store, query))
-        except Exception as error:  # as above; the copy then ends by its timeout
+        except Exception as error:  # noqa: BLE001  # as above; the copy then ends by its timeout
             log.warning("cache delete failed: %s: %s", type(error).__name__, error)
 
     def _key(self, owner: str, store: str, query: str) -> str:

@@ -90,7 +90,8 @@ class Database:
             self.driver_error: Any = self.dialect.import_dbapi().Error
         except ImportError as error:
             raise ConfigurationError(
-                f"DUALSTORAGE_DATABASE_URL needs the driver {error.name!r}: install flask-dualstorage[postgresql] or [mariadb]."
+                f"DUALSTORAGE_DATABASE_URL needs the driver {error.name!r}: "
+                "install flask-dualstorage[postgresql] or flask-dualstorage[mariadb]."
             ) from error
 
     @property

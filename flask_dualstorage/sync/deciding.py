@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import RecordGone, WriteBusy
+from ..policy.values import changes
 from ..storage.outbox import OwnerTransaction
 from ..types import State, Write
 from .engine import Engine
@@ -22,10 +23,17 @@ def retry(engine: Engine, owner: str, write_id: str) -> Write:
         state = State.IN_DOUBT if write.frozen and write.state is State.IN_DOUBT else State.QUEUED
         again = replace(write, state=state, not_before=change.now)
         if write.state is State.CONFLICT:
-            again = replace(again, base=write.theirs, theirs=None)
+            again = _on_theirs(again)
         change.update(write, again)
     Flush(engine, owner, lambda each: each.id == write_id).run()
     return engine.outbox.write(owner, write_id) or again
+
+
+def _on_theirs(write: Write) -> Write:
+    """Put what the owner changed on the upstream's present state: mine wins field by field, theirs stays elsewhere."""
+    mine = changes(write.base, write.attributes or {})
+    wanted = None if write.attributes is None else {**(write.theirs or {}), **mine}
+    return replace(write, attributes=wanted, base=write.theirs, theirs=None)
 
 
 def discard(engine: Engine, owner: str, write_id: str) -> list[Write]:

@@ -14,6 +14,7 @@ from flask import Flask
 from .. import signals
 from ..config import Config, UpstreamConfig
 from ..errors import ConfigurationError, NoCredentials
+from ..policy.backoff import retry_after
 from ..policy.outcomes import is_reachable
 from ..policy.settling import Rules
 from ..storage.base import Bases
@@ -30,15 +31,21 @@ LEASE_GRACE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the app's ``upstream_auth`` gave for one owner and upstream; ``refusal`` says why nothing may be sent."""
+    """What the app's ``upstream_auth`` gave for one owner and upstream, or what kept it from that."""
 
     auth: Any = None
-    refusal: str | None = None
+    error: Exception | None = None
 
-    def require(self) -> None:
-        """Raise ``NoCredentials`` where the app has none."""
-        if self.refusal is not None:
-            raise NoCredentials(self.refusal)
+    @property
+    def refusal(self) -> str | None:
+        """Why nothing may be sent, as a sentence."""
+        return None if self.error is None else (str(self.error) or type(self.error).__name__)
+
+    def require(self) -> Any:
+        """Give the credential, or raise what kept the app from giving one: ``NoCredentials``, or its own error."""
+        if self.error is not None:
+            raise self.error
+        return self.auth
 
 
 class Upstream:
@@ -48,6 +55,7 @@ class Upstream:
         self.config = config
         self.breaker = Breaker(config.breaker_threshold, config.breaker_cooldown, clock)
         self.online: bool | None = None
+        self._clock = clock
         self._client = Client(
             config.name,
             config.url,
@@ -70,12 +78,14 @@ class Upstream:
             self.breaker.succeeded()
         else:
             self.breaker.failed()
+        if isinstance(answer, Answer) and answer.status_code == 503:
+            self.breaker.hold(retry_after(answer.headers.get("Retry-After"), self._clock()) or 0.0)
         return answer
 
 
 @dataclass
 class Engine:
-    """One app's parts. ``declaration`` finds what a stored write was declared as; ``memo`` is this request's, or None."""
+    """One app's parts. ``declaration`` finds what a stored write was declared as, ``memo`` is the web request's."""
 
     app: Flask
     config: Config
@@ -100,6 +110,10 @@ class Engine:
             found = self._upstreams.setdefault(name, created)
         return found
 
+    def has_upstream(self, name: str) -> bool:
+        """Say whether an upstream of that name is configured: a stored write may be older than the config."""
+        return name in self.config.upstreams
+
     def known_upstreams(self) -> list[Upstream]:
         """Give the upstreams that this process has spoken to, or tried to."""
         return list(self._upstreams.values())
@@ -111,7 +125,11 @@ class Engine:
         try:
             return Credentials(self.upstream_auth(owner, upstream))
         except NoCredentials as refusal:
-            return Credentials(refusal=str(refusal))
+            return Credentials(error=refusal)
+        # The hook is the app's, and may speak to a service that is down too: an edit must not be lost for that.
+        except Exception as error:
+            log.exception("upstream_auth failed for upstream %r", upstream)
+            return Credentials(error=error)
 
     def may_ask(self, name: str) -> bool:
         """Say whether a request may go out: the breaker lets it, and none failed to connect in this web request."""

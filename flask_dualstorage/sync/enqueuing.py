@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..errors import ValidationFailed
+from ..errors import RecordGone, ValidationFailed
 from ..policy import references
 from ..policy.coalescing import Action, Decision, Edit, coalesce
 from ..policy.references import record_path
@@ -35,9 +35,9 @@ def enqueue(
     seen: int,
     write_id: str,
 ) -> Enqueued:
-    """Let an edit join its record's lane. ``seen`` is the ``settled_seq`` that the caller's model was made at,
-    ``write_id`` the id of a write that is made for it.
+    """Let an edit join its record's lane.
 
+    ``seen`` is the ``settled_seq`` that the caller's model was made at, ``write_id`` the id of a write made for it.
     Raises ``ValidationFailed`` for a reference to a record that this owner never made, ``RecordGone``, ``OutboxFull``.
     """
     declared, record_id, edit, unbound = _bind(change, declared, record_id, edit)
@@ -45,6 +45,8 @@ def enqueue(
     rows = [] if fresh else change.lane(declared.store, record_id, seen)
     lane = [row for row in rows if row.settled_seq == UNSETTLED]
     done = [row for row in rows if row.state is State.APPLIED]
+    if edit.kind is not Kind.CREATE and references.is_temp_id(record_id) and not lane:
+        raise RecordGone(f"There is no record {record_id!r} here: it was never made, or given up before it was sent.")
     if done and not lane:
         edit = _on_top_of(edit, done[-1])
     decision = coalesce(lane, edit, fold=may_fold(change, declared, lane, unbound))
@@ -153,6 +155,7 @@ def new_write(
 
 
 def fold_into(change: OwnerTransaction, tail: Write, edit: Edit, state: State, refers: bool) -> Write:
+    """Rewrite a tail to hold what it and the edit want together."""
     folded = replace(
         tail,
         kind=edit.kind,

@@ -96,6 +96,8 @@ class Flush:
     def _may_send(self, upstream: str) -> bool:
         if upstream in self._stopped:
             return False
+        if not self.engine.has_upstream(upstream):
+            return True
         if not self.engine.may_ask(upstream) or self._credentials_for(upstream).refusal is not None:
             self._stopped.add(upstream)
             return False
@@ -133,7 +135,11 @@ class Flush:
         return claimed
 
     def _claim(self, change: OwnerTransaction, write: Write) -> list[Job]:
-        """Claim one write; where this process does not know what it was declared as, it waits and says so."""
+        """Claim one write; where this process does not know its upstream or its collection, it waits and says so."""
+        if not self.engine.has_upstream(write.upstream):
+            reason = f"No upstream {write.upstream!r} is configured any more (DUALSTORAGE_UPSTREAMS)."
+            change.update(write, replace(write, reason=reason))
+            return []
         try:
             declared = self.engine.declaration(write)
         except CollectionUnknown as error:
@@ -177,27 +183,28 @@ def flush(
     report = sync_report(
         done.applied,
         left,
-        online=_is_online(engine, done, left),
+        online=_is_online(engine, left),
         retry_after=_retry_after(engine, done, left),
     )
-    _prune(engine, owner)
+    if done.applied:
+        _prune(engine, owner)
     engine.emit(signals.sync_finished, owner=owner, report=report)
     return report
 
 
-def _is_online(engine: Engine, done: Flush, left: list[Write]) -> bool:
-    """Out of reach is what left a write behind: no answer to it, or a breaker that is open."""
-    if any(outcome.meaning in (Meaning.UNREACHABLE, Meaning.NOT_NOW) for outcome in done.outcomes.values()):
-        return any(outcome.meaning is Meaning.APPLIED for outcome in done.outcomes.values()) and not any(
-            engine.upstream(name).online is False for name in {write.upstream for write in left}
-        )
-    return not any(not engine.may_ask(name) for name in {write.upstream for write in left})
+def _is_online(engine: Engine, left: list[Write]) -> bool:
+    """Out of reach is what left a write behind: its upstream did not answer, or the breaker is open."""
+    return all(engine.may_ask(name) and engine.upstream(name).online is not False for name in _upstreams(engine, left))
+
+
+def _upstreams(engine: Engine, left: list[Write]) -> set[str]:
+    return {write.upstream for write in left if engine.has_upstream(write.upstream)}
 
 
 def _retry_after(engine: Engine, done: Flush, left: list[Write]) -> int | None:
     if not left:
         return None
-    waits = [engine.upstream(name).breaker.open_for() for name in {write.upstream for write in left}]
+    waits = [engine.upstream(name).breaker.open_for() for name in _upstreams(engine, left)]
     seconds = max([done.asked_to_wait, *waits])
     return math.ceil(seconds) if seconds > 0 else None
 

@@ -1,4 +1,7 @@
-"""Reading: fetch, fall back to the copy, lay the owner's writes over it (DESIGN §4.2)."""
+"""Reading: fetch, fall back to the copy, lay the owner's writes over it (DESIGN §4.2).
+
+A list and a single record are read the same way; what differs is in ``Subject``.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,16 @@ from ..policy.references import find
 from ..policy.values import BadAnswer, as_record, as_records
 from ..policy.views import Seen, View, kept_validators, key_of, lay_over, newer
 from ..storage.outbox import StoreState
-from ..types import Answer, Attributes, Declaration, Envelope, Json, RecordId, Request
+from ..types import Answer, Attributes, Declaration, Envelope, Json, Kind, RecordId, Request
 from ..upstream.dialects import path_of
 from .engine import Engine
 from .sending import guarded
 
 NO_BASE = -1
 HELD = "Changes made here wait to be sent."
+UNASKED = "The call asked for no request."
 UNNUMBERED = "The upstream does not have the record yet that this belongs to."
+AWAY = "The upstream is out of reach."
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +39,13 @@ class Fetch:
     timeout: tuple[float, float] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def query(self) -> str:
-        """The name under which this list is kept beside others of its store."""
-        return urlencode(sorted(self.params.items()))
-
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a read gives: the view, ``source`` (``"upstream"``, ``"cache"``, ``"local"``), ``age`` in seconds, why."""
+    """What a read gives: the view, ``source`` (``"upstream"``, ``"cache"``, ``"local"``), ``age`` in seconds, why.
+
+    ``seen`` is the owner's ``settled_seq`` at that moment, ``envelope`` the copy that lies under the view.
+    """
 
     view: View
     source: str
@@ -54,357 +57,264 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """What is here of a store or a record: the copy, if it is of this epoch, and what lies over it."""
+    """What is here: the copy, if it is of this epoch, what lies over it, and the copy that a GET may be bound to."""
 
     envelope: Envelope | None
     state: StoreState
+    validated: Envelope | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is read, and how: the list of a store, or with ``record_id`` one record of it."""
+
+    engine: Engine
+    owner: str
+    declared: Declaration
+    fetch: Fetch
+    record_id: RecordId | None = None
 
     @property
-    def has_something(self) -> bool:
-        return self.envelope is not None or bool(self.state.writes)
+    def query(self) -> str:
+        """The name under which it is kept beside others of its store; no query string begins as a record's does."""
+        return urlencode(sorted(self.fetch.params.items())) if self.record_id is None else f"\0{self.record_id}"
+
+    @property
+    def path(self) -> str:
+        """Where the upstream has it."""
+        return self.declared.url if self.record_id is None else path_of(self.declared, self.record_id)
+
+    def state(self, since: int) -> StoreState:
+        """Read what lies over a base that began at ``since``."""
+        outbox, store = self.engine.outbox, self.declared.store
+        if self.record_id is None:
+            return outbox.store_state(self.owner, store, since)
+        return outbox.record_state(self.owner, store, self.record_id, since)
+
+    def here(self) -> _Here:
+        """Look at what is here: for a list one cache call and one SELECT."""
+        return self._list_here() if self.record_id is None else self._record_here(self.record_id)
+
+    def _list_here(self) -> _Here:
+        envelope = self.engine.bases.get(self.owner, self.declared.store, self.query)
+        state = self.state(NO_BASE if envelope is None else envelope.began)
+        if envelope is not None and envelope.epoch != state.epoch:
+            return _Here(None, self.state(NO_BASE), None)
+        return _Here(envelope, state, envelope)
+
+    def _record_here(self, record_id: RecordId) -> _Here:
+        """The record's own copy or the list's, whichever began later, cut down to this record."""
+        state = self.state(NO_BASE)
+        bases, store = self.engine.bases, self.declared.store
+        own = _of_epoch(bases.get(self.owner, store, self.query), state.epoch)
+        listed = _of_epoch(bases.get(self.owner, store), state.epoch)
+        envelope = newer(own, None if listed is None else _cut(listed, self.declared, record_id))
+        if envelope is None:
+            return _Here(None, state, own)
+        over = [write for write in state.writes if write.settled_seq > envelope.began]
+        return _Here(envelope, replace(state, writes=over), own)
+
+    def is_held(self, here: _Here) -> bool:
+        """Writes that wait hold a read, unless there is nothing to show them on [Backbone: dirty collections]."""
+        if (self.fetch.when_dirty or self.declared.when_dirty) != "local" or not here.state.waiting:
+            return False
+        if here.envelope is not None:
+            return True
+        writes = here.state.writes
+        return self.record_id is not None and any(write.base or write.kind is Kind.CREATE for write in writes)
+
+    def records_of(self, body: Json) -> list[Attributes]:
+        """Run the app's hooks over an answer and check what they give. Raises ``BadAnswer``."""
+        declared = self.declared
+        if self.record_id is None:
+            return as_records(guarded(declared.parse_list)(body), declared.id_attribute)
+        record = as_record(guarded(declared.parse_record)(body))
+        found = self.record_id if declared.singleton else record.setdefault(declared.id_attribute, self.record_id)
+        if str(found) != str(self.record_id):
+            raise BadAnswer(f"it holds the record {found!r:.60} where {self.record_id!r:.60} was asked")
+        return [record]
+
+    def view(self, envelope: Envelope | None, state: StoreState) -> View:
+        """Lay the owner's writes over a copy."""
+        base, validators = ([], {}) if envelope is None else (envelope.records, envelope.validators)
+        return lay_over(base, state.writes, self.declared.key_attribute, validators)
 
 
-def _list_here(engine: Engine, owner: str, declared: Declaration, query: str) -> _Here:
-    """One cache call, one SELECT."""
-    envelope = engine.bases.get(owner, declared.store, query)
-    state = engine.outbox.store_state(owner, declared.store, NO_BASE if envelope is None else envelope.began)
-    if envelope is not None and envelope.epoch != state.epoch:
-        return _Here(None, engine.outbox.store_state(owner, declared.store, NO_BASE))
-    return _Here(envelope, state)
+def _of_epoch(envelope: Envelope | None, epoch: str) -> Envelope | None:
+    return envelope if envelope is not None and envelope.epoch == epoch else None
 
 
-def _record_here(engine: Engine, owner: str, declared: Declaration, record_id: RecordId) -> _Here:
-    """The record's own copy or the list's, whichever began later, cut down to this record."""
-    state = engine.outbox.record_state(owner, declared.store, record_id, NO_BASE)
-    own = engine.bases.get(owner, declared.store, record_query(record_id))
-    listed = _cut(engine.bases.get(owner, declared.store), declared, record_id)
-    of_epoch = [each if each is not None and each.epoch == state.epoch else None for each in (own, listed)]
-    envelope = newer(*of_epoch)
-    if envelope is None:
-        return _Here(None, state)
-    over = [write for write in state.writes if write.settled_seq > envelope.began]
-    return _Here(envelope, replace(state, writes=over))
+def _cut(envelope: Envelope, declared: Declaration, record_id: RecordId) -> Envelope | None:
+    found = [each for each in envelope.records if key_of(each, declared.key_attribute) == str(record_id)]
+    return replace(envelope, records=found) if found else None
 
 
-def _cut(envelope: Envelope | None, declared: Declaration, record_id: RecordId) -> Envelope | None:
-    if envelope is None:
-        return None
-    text = str(record_id)
-    found = [record for record in envelope.records if str(record.get(declared.id_attribute)) == text]
-    return replace(envelope, records=found, etag=None, last_modified=None) if found else None
+# --- without a request ---------------------------------------------------------------------------------------
 
 
-def record_query(record_id: RecordId) -> str:
-    """The name under which one record is kept beside its list; no query string looks so."""
-    return f"\0{record_id}"
-
-
-def _view(here: _Here, declared: Declaration) -> View:
-    base, validators = ([], {}) if here.envelope is None else (here.envelope.records, here.envelope.validators)
-    return lay_over(base, here.state.writes, declared.key_attribute, validators)
-
-
-# --- a list --------------------------------------------------------------------------------------------------
-
-
-def view_list(engine: Engine, owner: str, declared: Declaration, fetch: Fetch) -> Loaded:
+def look(subject: Subject) -> Loaded:
     """Give the view from what is here, without a request; empty where nothing is."""
-    return _from_here(
-        engine, _list_here(engine, owner, declared, fetch.query), declared, "The call asked for no request."
-    )
+    return _from_here(subject, subject.here(), UNASKED)
 
 
-def fetch_list(engine: Engine, owner: str, declared: Declaration, fetch: Fetch) -> Loaded:
-    """Fetch a list, or give the copy with the reason why.
-
-    Raises ``NotCached`` where nothing is here, ``UpstreamError`` for an error status, ``NoCredentials``.
-    """
-    here = _list_here(engine, owner, declared, fetch.query)
-    if _is_unnumbered(declared):
-        return _from_here(engine, here, declared, UNNUMBERED)
-    if _is_held(here, declared, fetch):
-        return _from_here(engine, here, declared, HELD)
-    if _is_young(engine, here, fetch):
-        return _from_here(engine, here, declared, None)
-    outcome = _get(engine, owner, declared, declared.url, fetch, here.envelope)
-    if outcome.meaning is ReadMeaning.NOT_MODIFIED and here.envelope is not None:
-        return _keep(engine, owner, declared, fetch, here, here.envelope.records, outcome)
-    if outcome.meaning is ReadMeaning.FRESH:
-        try:
-            records = as_records(guarded(declared.parse_list)(outcome.body), declared.id_attribute)
-            return _keep(engine, owner, declared, fetch, here, records, outcome)
-        except BadAnswer as error:
-            outcome = replace(outcome, meaning=ReadMeaning.UNAVAILABLE, reason=_unusable(error))
-    if outcome.meaning is ReadMeaning.UNAVAILABLE:
-        return _fall_back(engine, here, declared, outcome)
-    raise _error(outcome)
+def look_again(subject: Subject, loaded: Loaded) -> Loaded:
+    """Lay what is pending now over what was loaded: how a list follows the writes of its own request. One SELECT."""
+    state = subject.state(NO_BASE if loaded.envelope is None else loaded.envelope.began)
+    return replace(loaded, view=subject.view(loaded.envelope, state), seen=state.settled_seq)
 
 
-def _is_unnumbered(declared: Declaration) -> bool:
-    """A collection under a record that the upstream has not numbered: no temporary id ever reaches the upstream."""
-    return bool(find(declared.url))
-
-
-def _unusable(error: BadAnswer) -> str:
-    return f"The upstream's answer can not be used: {error}."
-
-
-def _is_held(here: _Here, declared: Declaration, fetch: Fetch) -> bool:
-    """Writes that wait hold a fetch, unless there is no copy to show them on [Backbone: dirty collections]."""
-    when_dirty = fetch.when_dirty or declared.when_dirty
-    return when_dirty == "local" and here.envelope is not None and here.state.waiting
-
-
-def _is_young(engine: Engine, here: _Here, fetch: Fetch) -> bool:
-    return fetch.max_age > 0 and here.envelope is not None and _age(engine, here.envelope) < fetch.max_age
+def _from_here(subject: Subject, here: _Here, reason: str | None) -> Loaded:
+    source = "local" if here.envelope is None else "cache"
+    age = None if here.envelope is None else _age(subject.engine, here.envelope)
+    view = subject.view(here.envelope, here.state)
+    return Loaded(view, source, here.state.settled_seq, age, reason, here.envelope)
 
 
 def _age(engine: Engine, envelope: Envelope) -> float:
     return max(0.0, engine.clock() - envelope.fetched_at)
 
 
-def _get(
-    engine: Engine, owner: str, declared: Declaration, path: str, fetch: Fetch, envelope: Envelope | None
-) -> ReadOutcome:
+# --- with one ------------------------------------------------------------------------------------------------
+
+
+def fetch(subject: Subject) -> Loaded:
+    """Fetch a list or a record, or give the copy with the reason why; empty where the upstream has no such record.
+
+    Raises ``NotCached`` where nothing is here, ``UpstreamError`` for an error status, ``NoCredentials``.
+    """
+    here = subject.here()
+    if find(subject.path):
+        # A collection under, or a record, that the upstream has not numbered: no temporary id ever goes there.
+        return _from_here(subject, here, UNNUMBERED)
+    if subject.is_held(here):
+        return _from_here(subject, here, HELD)
+    if here.envelope is not None and _age(subject.engine, here.envelope) < subject.fetch.max_age:
+        return _from_here(subject, here, None)
+    outcome = _get(subject, here.validated)
+    match outcome.meaning:
+        case ReadMeaning.FRESH | ReadMeaning.NOT_MODIFIED:
+            return _keep(subject, here, outcome)
+        case ReadMeaning.UNAVAILABLE:
+            return _fall_back(subject, here, outcome)
+        case ReadMeaning.GONE if subject.record_id is not None:
+            subject.engine.bases.forget(subject.owner, subject.declared.store, subject.query)
+            return Loaded(View([], {}), "upstream", here.state.settled_seq, 0.0, outcome.reason)
+        case _:
+            raise _error(outcome)
+
+
+def fetch_remote(subject: Subject) -> Loaded:
+    """Read past every copy: nothing is cached, every failure raises."""
+    outcome = _get(subject, None)
+    match outcome.meaning:
+        case ReadMeaning.FRESH:
+            validators = _validators(subject, outcome)
+            view = lay_over(outcome.records, [], subject.declared.key_attribute, validators)
+            return Loaded(view, "upstream", 0, 0.0)
+        case ReadMeaning.GONE if subject.record_id is not None:
+            return Loaded(View([], {}), "upstream", 0, 0.0, outcome.reason)
+        case ReadMeaning.UNAVAILABLE:
+            raise UpstreamUnreachable(outcome.reason or AWAY, outcome.retry_after)
+        case _:
+            raise _error(outcome)
+
+
+def _get(subject: Subject, validated: Envelope | None) -> ReadOutcome:
     """One GET, conditional where a validator is known (RFC 9110 §13.1), unless the upstream is known to be away."""
+    engine, declared, options = subject.engine, subject.declared, subject.fetch
+    upstream = engine.upstream(declared.upstream)
     if not engine.may_ask(declared.upstream):
-        wait = engine.upstream(declared.upstream).breaker.open_for() or None
-        return ReadOutcome(ReadMeaning.UNAVAILABLE, reason="The upstream is out of reach.", retry_after=wait)
-    credentials = engine.credentials(owner, declared.upstream)
-    credentials.require()
-    conditions = {}
-    if envelope is not None and envelope.etag:
-        conditions["If-None-Match"] = envelope.etag
-    if envelope is not None and envelope.last_modified:
-        conditions["If-Modified-Since"] = envelope.last_modified
-    headers = {**declared.headers(), **conditions, **fetch.headers}
-    request = Request("GET", path, headers, params=fetch.params or None)
-    answer = engine.exchange(declared.upstream, request, credentials.auth, fetch.timeout)
-    codes = engine.upstream(declared.upstream).offline_codes(answer) if isinstance(answer, Answer) else ()
+        return ReadOutcome(ReadMeaning.UNAVAILABLE, reason=AWAY, retry_after=upstream.breaker.open_for() or None)
+    auth = engine.credentials(subject.owner, declared.upstream).require()
+    headers = {**declared.headers(), **_conditions(validated), **options.headers}
+    request = Request("GET", subject.path, headers, params=options.params or None)
+    answer = engine.exchange(declared.upstream, request, auth, options.timeout)
+    codes = upstream.offline_codes(answer) if isinstance(answer, Answer) else ()
     outcome = read_outcome(answer, codes, engine.clock())
-    if outcome.meaning is ReadMeaning.NOT_MODIFIED and envelope is None:
-        return replace(
-            outcome, meaning=ReadMeaning.ERROR, reason="The upstream answered 304 to an unconditional request."
-        )
-    return outcome
+    if outcome.meaning is ReadMeaning.NOT_MODIFIED:
+        if validated is None:
+            reason = "The upstream answered 304 to a request without a condition."
+            return replace(outcome, meaning=ReadMeaning.UNAVAILABLE, reason=reason)
+        return replace(outcome, records=validated.records)
+    return _with_records(subject, outcome)
 
 
-def _keep(
-    engine: Engine,
-    owner: str,
-    declared: Declaration,
-    fetch: Fetch,
-    here: _Here,
-    records: list[Attributes],
-    outcome: ReadOutcome,
-) -> Loaded:
+def _conditions(envelope: Envelope | None) -> dict[str, str]:
+    if envelope is None:
+        return {}
+    known = {"If-None-Match": envelope.etag, "If-Modified-Since": envelope.last_modified}
+    return {name: value for name, value in known.items() if value}
+
+
+def _with_records(subject: Subject, outcome: ReadOutcome) -> ReadOutcome:
+    """Take the records out of a fresh answer; one that holds none counts as unreachable (DESIGN §4.2, 5)."""
+    if outcome.meaning is not ReadMeaning.FRESH:
+        return outcome
+    try:
+        return replace(outcome, records=subject.records_of(outcome.body))
+    except BadAnswer as error:
+        reason = f"The upstream's answer can not be used: {error}."
+        return replace(outcome, meaning=ReadMeaning.UNAVAILABLE, reason=reason)
+
+
+def _validators(subject: Subject, outcome: ReadOutcome) -> dict[str, str]:
+    """A record's own strong validator; a list's is never a record's."""
+    if subject.record_id is None or outcome.answer is None:
+        return {}
+    validator = strong_validator(outcome.answer.headers)
+    return {} if validator is None else {str(subject.record_id): validator}
+
+
+def _keep(subject: Subject, here: _Here, outcome: ReadOutcome) -> Loaded:
     """Replace the copy by what came, and lay over it what was settled since the request began, or waits."""
-    answer = outcome.answer
-    before = _view(here, declared)
-    if fetch.add and here.envelope is not None:
-        records = _merged(here.envelope.records, records, declared.id_attribute)
+    key = subject.declared.key_attribute
+    records = outcome.records
+    if subject.fetch.add and here.envelope is not None:
+        records = _merged(here.envelope.records, records, key)
+    validators = kept_validators(records, subject.view(here.envelope, here.state), key)
+    headers: Mapping[str, str] = {} if outcome.answer is None or subject.fetch.add else outcome.answer.headers
+    before = here.validated if outcome.meaning is ReadMeaning.NOT_MODIFIED else None
     envelope = Envelope(
         records=records,
         epoch=here.state.epoch,
         began=here.state.settled_seq,
-        fetched_at=engine.clock(),
-        complete=not fetch.params,
-        validators=kept_validators(records, before, declared.key_attribute),
-        etag=None if answer is None or fetch.add else answer.headers.get("ETag"),
-        last_modified=None if answer is None or fetch.add else answer.headers.get("Last-Modified"),
+        fetched_at=subject.engine.clock(),
+        complete=not subject.fetch.params,
+        validators={**validators, **_validators(subject, outcome)},
+        etag=headers.get("ETag") or (before.etag if before else None),
+        last_modified=headers.get("Last-Modified") or (before.last_modified if before else None),
     )
-    engine.bases.put(owner, declared.store, envelope, fetch.query)
-    state = engine.outbox.store_state(owner, declared.store, envelope.began)
-    return Loaded(_view(_Here(envelope, state), declared), "upstream", state.settled_seq, 0.0, envelope=envelope)
+    subject.engine.bases.put(subject.owner, subject.declared.store, envelope, subject.query)
+    state = subject.state(envelope.began)
+    return Loaded(subject.view(envelope, state), "upstream", state.settled_seq, 0.0, envelope=envelope)
 
 
-def look_again(engine: Engine, owner: str, declared: Declaration, loaded: Loaded) -> Loaded:
-    """Lay what is pending now over what was loaded: how a list follows the writes of its own request. One SELECT."""
-    since = NO_BASE if loaded.envelope is None else loaded.envelope.began
-    state = engine.outbox.store_state(owner, declared.store, since)
-    view = _view(_Here(loaded.envelope, state), declared)
-    return replace(loaded, view=view, seen=state.settled_seq)
-
-
-def _merged(old: list[Attributes], new: list[Attributes], id_attribute: str) -> list[Attributes]:
+def _merged(old: list[Attributes], new: list[Attributes], key: str | None) -> list[Attributes]:
     """``add=True``: what is there stays, what came replaces its like or joins at the end."""
-    by_id = {str(record.get(id_attribute)): record for record in old}
-    by_id.update({str(record[id_attribute]): record for record in new})
-    return list(by_id.values())
+    by_key = {key_of(record, key): record for record in old}
+    by_key.update({key_of(record, key): record for record in new})
+    return list(by_key.values())
 
 
-def _fall_back(engine: Engine, here: _Here, declared: Declaration, outcome: ReadOutcome) -> Loaded:
-    limit = engine.config.stale_if_error
-    if here.envelope is not None and limit is not None and _age(engine, here.envelope) > limit:
-        here = _Here(None, here.state)
-    if not here.has_something:
-        raise NotCached(f"{outcome.reason} No copy of {declared.url} is kept here.", outcome.retry_after)
-    return _from_here(engine, here, declared, outcome.reason)
-
-
-def _from_here(engine: Engine, here: _Here, declared: Declaration, reason: str | None) -> Loaded:
-    source = "local" if here.envelope is None else "cache"
-    age = None if here.envelope is None else _age(engine, here.envelope)
-    return Loaded(_view(here, declared), source, here.state.settled_seq, age, reason, here.envelope)
+def _fall_back(subject: Subject, here: _Here, outcome: ReadOutcome) -> Loaded:
+    limit = subject.engine.config.stale_if_error
+    if here.envelope is not None and limit is not None and _age(subject.engine, here.envelope) > limit:
+        here = replace(here, envelope=None)
+    if here.envelope is None and not here.state.writes:
+        raise NotCached(f"{outcome.reason} No copy of {subject.path} is kept here.", outcome.retry_after)
+    return _from_here(subject, here, outcome.reason)
 
 
 def _error(outcome: ReadOutcome) -> UpstreamError:
     answer = outcome.answer
-    problem = None if answer is None else problem_of(answer)
     return UpstreamError(
         outcome.reason or "The upstream answered with an error.",
         status=None if answer is None else answer.status_code,
         upstream_response=answer,
-        problem=problem,
+        problem=None if answer is None else problem_of(answer),
     )
 
 
-# --- one record ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedRecord:
-    """What reading one record gives; ``seen`` is None where it is gone, or never was."""
-
-    record: Seen | None
-    source: str
-    seen: int
-    age: float | None = None
-    reason: str | None = None
-
-
-def view_record(engine: Engine, owner: str, declared: Declaration, record_id: RecordId) -> LoadedRecord:
-    """Give one record from what is here, without a request."""
-    here = _record_here(engine, owner, declared, record_id)
-    return _record_from_here(engine, here, declared, record_id, "The call asked for no request.")
-
-
-def fetch_record(engine: Engine, owner: str, declared: Declaration, record_id: RecordId, fetch: Fetch) -> LoadedRecord:
-    """GET one record, or give the copy with the reason why; raises as ``fetch_list`` does."""
-    here = _record_here(engine, owner, declared, record_id)
-    if find(declared.url, record_id):
-        return _record_from_here(engine, here, declared, record_id, UNNUMBERED)
-    if _is_pending_here(here, declared, fetch) or _is_young(engine, here, fetch):
-        reason = HELD if here.state.waiting else None
-        return _record_from_here(engine, here, declared, record_id, reason)
-    own = engine.bases.get(owner, declared.store, record_query(record_id))
-    if own is not None and own.epoch != here.state.epoch:
-        own = None
-    outcome = _get(engine, owner, declared, path_of(declared, record_id), fetch, own)
-    if outcome.meaning is ReadMeaning.NOT_MODIFIED and own is not None:
-        return _keep_record(engine, owner, declared, record_id, here, own.records[0], outcome)
-    if outcome.meaning is ReadMeaning.FRESH:
-        try:
-            record = _usable_record(outcome.body, declared, record_id)
-            return _keep_record(engine, owner, declared, record_id, here, record, outcome)
-        except BadAnswer as error:
-            outcome = replace(outcome, meaning=ReadMeaning.UNAVAILABLE, reason=_unusable(error))
-    if outcome.meaning is ReadMeaning.GONE:
-        engine.bases.forget(owner, declared.store, record_query(record_id))
-        return LoadedRecord(None, "upstream", here.state.settled_seq, 0.0, outcome.reason)
-    if outcome.meaning is ReadMeaning.UNAVAILABLE:
-        return _record_fall_back(engine, here, declared, record_id, outcome)
-    raise _error(outcome)
-
-
-def _usable_record(body: Json, declared: Declaration, record_id: RecordId) -> Attributes:
-    record = as_record(guarded(declared.parse_record)(body))
-    if declared.singleton:
-        return record
-    found = record.get(declared.id_attribute)
-    if found is None:
-        return {**record, declared.id_attribute: record_id}
-    if str(found) != str(record_id):
-        raise BadAnswer(f"it holds the record {found!r:.60} where {record_id!r:.60} was asked")
-    return record
-
-
-def _is_pending_here(here: _Here, declared: Declaration, fetch: Fetch) -> bool:
-    """Its own writes wait and there is something to show them on."""
-    when_dirty = fetch.when_dirty or declared.when_dirty
-    if when_dirty != "local" or not here.state.waiting:
-        return False
-    return here.envelope is not None or any(
-        write.base is not None or write.kind == "create" for write in here.state.writes
-    )
-
-
-def _keep_record(
-    engine: Engine,
-    owner: str,
-    declared: Declaration,
-    record_id: RecordId,
-    here: _Here,
-    record: Attributes,
-    outcome: ReadOutcome,
-) -> LoadedRecord:
-    headers: Mapping[str, str] = {} if outcome.answer is None else outcome.answer.headers
-    validator = strong_validator(headers)
-    envelope = Envelope(
-        records=[record],
-        epoch=here.state.epoch,
-        began=here.state.settled_seq,
-        fetched_at=engine.clock(),
-        validators={} if validator is None else {key_of(record, declared.key_attribute): validator},
-        etag=headers.get("ETag"),
-        last_modified=headers.get("Last-Modified"),
-    )
-    engine.bases.put(owner, declared.store, envelope, record_query(record_id))
-    state = engine.outbox.record_state(owner, declared.store, record_id, envelope.began)
-    view = _view(_Here(envelope, state), declared)
-    return LoadedRecord(_only(view, declared), "upstream", state.settled_seq, 0.0)
-
-
-def _only(view: View, declared: Declaration) -> Seen | None:
-    return view.seen(view.records[0], declared.key_attribute) if view.records else None
-
-
-def _record_fall_back(
-    engine: Engine, here: _Here, declared: Declaration, record_id: RecordId, outcome: ReadOutcome
-) -> LoadedRecord:
-    limit = engine.config.stale_if_error
-    if here.envelope is not None and limit is not None and _age(engine, here.envelope) > limit:
-        here = _Here(None, here.state)
-    if not here.has_something:
-        raise NotCached(f"{outcome.reason} No copy of this record is kept here.", outcome.retry_after)
-    return _record_from_here(engine, here, declared, record_id, outcome.reason)
-
-
-def _record_from_here(
-    engine: Engine, here: _Here, declared: Declaration, record_id: RecordId, reason: str | None
-) -> LoadedRecord:
-    loaded = _from_here(engine, here, declared, reason)
-    return LoadedRecord(_only(loaded.view, declared), loaded.source, loaded.seen, loaded.age, reason)
-
-
-# --- upstream only -------------------------------------------------------------------------------------------
-
-
-def remote_list(engine: Engine, owner: str, declared: Declaration, fetch: Fetch) -> Loaded:
-    """Read past every copy: nothing is cached, every failure raises."""
-    outcome = _get(engine, owner, declared, declared.url, fetch, None)
-    if outcome.meaning is ReadMeaning.FRESH:
-        try:
-            records = as_records(guarded(declared.parse_list)(outcome.body), declared.id_attribute)
-        except BadAnswer as error:
-            raise UpstreamUnreachable(_unusable(error)) from error
-        return Loaded(View(records, {}), "upstream", 0, 0.0)
-    if outcome.meaning is ReadMeaning.UNAVAILABLE:
-        raise UpstreamUnreachable(outcome.reason or "The upstream is out of reach.", outcome.retry_after)
-    raise _error(outcome)
-
-
-def remote_record(engine: Engine, owner: str, declared: Declaration, record_id: RecordId, fetch: Fetch) -> LoadedRecord:
-    """Read one record past every copy."""
-    outcome = _get(engine, owner, declared, path_of(declared, record_id), fetch, None)
-    if outcome.meaning is ReadMeaning.FRESH and outcome.answer is not None:
-        try:
-            record = _usable_record(outcome.body, declared, record_id)
-        except BadAnswer as error:
-            raise UpstreamUnreachable(_unusable(error)) from error
-        return LoadedRecord(Seen(record, record, strong_validator(outcome.answer.headers)), "upstream", 0, 0.0)
-    if outcome.meaning is ReadMeaning.GONE:
-        return LoadedRecord(None, "upstream", 0, 0.0, outcome.reason)
-    if outcome.meaning is ReadMeaning.UNAVAILABLE:
-        raise UpstreamUnreachable(outcome.reason or "The upstream is out of reach.", outcome.retry_after)
-    raise _error(outcome)
+def only(loaded: Loaded, declared: Declaration) -> Seen | None:
+    """Give the one record that was read, None where there is none."""
+    return loaded.view.seen(loaded.view.records[0], declared.key_attribute) if loaded.view.records else None

@@ -10,7 +10,7 @@ from ..errors import ValidationFailed
 from ..policy import outcomes, references
 from ..policy.planning import is_due
 from ..policy.settling import resend_is_safe
-from ..policy.values import BadAnswer, as_record, usable_id
+from ..policy.values import BadAnswer, as_record, changes, usable_id
 from ..storage.database import new_id
 from ..storage.outbox import OwnerTransaction
 from ..types import (
@@ -60,8 +60,7 @@ def claim(
     if claimed is None:
         return None
     lease = change.now + deadline + LEASE_GRACE
-    claimed = change.update(write, replace(claimed, state=State.SENDING, fence=write.fence + 1, lease=lease))
-    return claimed
+    return change.update(write, replace(claimed, state=State.SENDING, fence=write.fence + 1, lease=lease))
 
 
 def _freeze(change: OwnerTransaction, write: Write, declared: Declaration) -> Write | None:
@@ -120,6 +119,7 @@ def send(
     sent = outcomes.Sent(
         kind=write.kind,
         wanted=write.attributes or {},
+        changed=changes(write.base, write.attributes or {}),
         chosen_id=None if _to_be_numbered(write) else write.record_id,
         id_attribute=declared.id_attribute,
         parse=guarded(declared.parse_record),

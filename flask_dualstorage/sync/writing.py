@@ -18,7 +18,7 @@ from ..policy.problems import field_errors
 from ..storage.database import new_id
 from ..storage.outbox import OwnerTransaction, Used
 from ..types import Declaration, Kind, Meaning, Outcome, RecordId, State, Write
-from ..upstream.dialects import request_of
+from ..upstream.dialects import check_body, request_of
 from .engine import Credentials, Engine
 from .enqueuing import Enqueued, enqueue, new_write
 from .sending import Call, claim, send
@@ -60,6 +60,7 @@ def write(engine: Engine, target: Target, edit: Edit, call: Call, try_lane: TryL
     refused; ``OutboxUnavailable`` where it could not be kept.
     """
     declared = target.declared
+    check_body(declared, edit)
     credentials, reason = _may_send(engine, target, call)
     with engine.outbox.transaction(target.owner) as change:
         joined = _enqueue_once(engine, change, target, edit, call)
@@ -220,8 +221,8 @@ def write_remote(engine: Engine, target: Target, edit: Edit, call: Call) -> Outc
             "The upstream is out of reach.", engine.upstream(declared.upstream).breaker.open_for() or None
         )
     credentials = engine.credentials(target.owner, declared.upstream)
-    credentials.require()
-    outcome = send(engine, _unqueued(engine, target, edit), declared, credentials.auth, call)
+    auth = credentials.require()
+    outcome = send(engine, _unqueued(engine, target, edit), declared, auth, call)
     match outcome.meaning:
         case Meaning.APPLIED:
             return outcome

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import orjson
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ValidationFailed
+from ..policy.coalescing import Edit
 from ..policy.references import is_temp_id
-from ..policy.values import changes
+from ..policy.values import changes, check_json
 from ..types import Attributes, Declaration, Json, Kind, RecordId, Write
 from .paths import record_path
 
@@ -36,12 +37,21 @@ def path_of(declared: Declaration, record_id: RecordId) -> str:
 def request_of(write: Write, declared: Declaration) -> tuple[str, str, bytes | None]:
     """Give method, path and body of a write whose references are bound. Raises ``ValidationFailed`` for a bad id."""
     if write.kind is Kind.CREATE:
-        return "POST", declared.url, orjson.dumps(body_of(write, declared))
+        return "POST", declared.url, _encoded(body_of(write, declared))
     path = path_of(declared, write.record_id)
     if write.kind is Kind.DELETE:
         return "DELETE", path, None
     method = "PATCH" if write.patch else declared.update_method
-    return method, path, orjson.dumps(body_of(write, declared))
+    return method, path, _encoded(body_of(write, declared))
+
+
+def check_body(declared: Declaration, edit: Edit) -> None:
+    """Raise ``ValidationFailed`` where the app's ``to_json`` gives something that JSON can not hold."""
+    if edit.attributes is None:
+        return
+    body = declared.serialize(edit.attributes)
+    if body is not edit.attributes:
+        check_json(body, "to_json()")
 
 
 def body_of(write: Write, declared: Declaration) -> Json:
@@ -49,8 +59,23 @@ def body_of(write: Write, declared: Declaration) -> Json:
     attributes: Attributes = dict(write.attributes or {})
     if is_temp_id(attributes.get(declared.id_attribute)):
         del attributes[declared.id_attribute]
-    body = declared.serialize(attributes)
+    body = _serialized(declared, attributes)
     if write.patch and isinstance(body, dict):
         changed = changes(write.base, attributes)
         return {name: value for name, value in body.items() if name in changed or name not in attributes}
     return body
+
+
+def _serialized(declared: Declaration, attributes: Attributes) -> Json:
+    """Run the app's hook again, long after the save that tried it first; it may have changed since."""
+    try:
+        return declared.serialize(attributes)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ValidationFailed({"to_json()": f"failed on this record ({type(error).__name__}: {error})."}) from error
+
+
+def _encoded(body: Json) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:
+        raise ValidationFailed({"to_json()": f"gave something that JSON can not hold ({error})."}) from error
