@@ -96,6 +96,8 @@ class Engine:
     upstream_auth: Callable[[str, str], Any] | None
     memo: Callable[[], MutableMapping[str, Any] | None]
     jitter: Callable[[], float] = random.random
+    #: Let nothing go out: the switch of ``testing.offline``.
+    offline: bool = False
     _upstreams: dict[str, Upstream] = field(default_factory=dict)
 
     def upstream(self, name: str) -> Upstream:
@@ -134,7 +136,7 @@ class Engine:
     def may_ask(self, name: str) -> bool:
         """Say whether a request may go out: the breaker lets it, and none failed to connect in this web request."""
         memo = self.memo()
-        if memo is not None and name in memo.get("unreachable", ()):
+        if self.offline or (memo is not None and name in memo.get("unreachable", ())):
             return False
         return self.upstream(name).breaker.allow()
 
