@@ -11,8 +11,7 @@ from urllib.parse import quote
 from werkzeug.exceptions import NotFound
 
 from .errors import ConfigurationError, ValidationFailed
-from .model import Home, Model, Timeout, ask, load, seconds
-from .policy.references import is_temp_id
+from .model import Home, Model, Timeout, ask, load, numbered, seconds
 from .policy.values import check_id, same
 from .policy.views import Seen, key_of
 from .sync import reading
@@ -126,9 +125,8 @@ class Collection:
     def get(self, id: RecordId) -> Model | None:  # Backbone's name for it
         """Give one Model out of the loaded list, or None [get]. Ids are compared by their text."""
         place = self._index().get(str(id))
-        if place is None and is_temp_id(id):
-            real = self._engine.outbox.alias(self._owner, str(id))
-            place = None if real is None else self._index().get(str(real))
+        if place is None:
+            place = self._index().get(str(numbered(self._home, id)))
         return None if place is None else self._model_at(place)
 
     def load(
@@ -144,9 +142,6 @@ class Collection:
         Raises ``ValidationFailed`` for what can be no id, and as ``fetch`` does.
         """
         record_id = check_id(id, self._declare().id_attribute)
-        if is_temp_id(record_id):
-            real = self._engine.outbox.alias(self._owner, str(record_id))
-            record_id = record_id if real is None else real
         options = reading.Fetch(timeout=seconds(timeout), headers=headers or {})
         loaded = load(self._home, record_id, options, remote=remote)
         found = reading.only(loaded, self._declare())
@@ -382,6 +377,7 @@ class Collection:
         return self._declared
 
     def _make_declaration(self) -> Declaration:
+        self.params = {name: numbered(self._home, value) for name, value in self.params.items()}
         url = self._filled_url()
         config = self._engine.config
         return Declaration(

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -68,7 +69,7 @@ def read_config(settings: Mapping[str, Any], instance_path: str) -> Config:
     given = {key[len(PREFIX) :]: value for key, value in settings.items() if key.startswith(PREFIX)}
     for key in given:
         if key not in _CHECKS and key not in _LATER:
-            raise ConfigurationError(_unknown(PREFIX + key, [PREFIX + known for known in _CHECKS]))
+            raise ConfigurationError(_unknown(PREFIX + key, key, _CHECKS, PREFIX))
     for key, only in _LATER.items():
         if key in given and given[key] != only:
             raise ConfigurationError(
@@ -80,7 +81,7 @@ def read_config(settings: Mapping[str, Any], instance_path: str) -> Config:
         named["default"] = _upstream("default", {"url": values["upstream_url"]}, values)
     own = {field.name for field in fields(Config)}
     return Config(
-        upstreams=named,
+        upstreams=MappingProxyType(named),
         database_url=values.pop("database_url", None) or _sqlite_url(instance_path),
         **{key: value for key, value in values.items() if key in own},
     )
@@ -96,7 +97,7 @@ def _upstream(name: str, options: Mapping[str, Any], shared: Mapping[str, Any]) 
     where = f"{PREFIX}UPSTREAMS[{name!r}]"
     for key in options:
         if key not in own:
-            raise ConfigurationError(_unknown(f"{where}[{key!r}]", sorted(own)))
+            raise ConfigurationError(_unknown(f"{where}[{key!r}]", str(key), own))
     if "url" not in options:
         raise ConfigurationError(f"{where} has no 'url'. Give the base URL of that API.")
     values = {key: shared[key] for key in own if key in shared}
@@ -109,9 +110,9 @@ def _upstream_option(where: str, key: str, value: Any) -> Any:
     return check(f"{where}[{key!r}]", value)
 
 
-def _unknown(key: str, known: list[str]) -> str:
+def _unknown(where: str, key: str, known: Iterable[str], prefix: str = "") -> str:
     near = difflib.get_close_matches(key, known, n=1)
-    return f"{key} is no setting of flask_dualstorage." + (f" Did you mean {near[0]}?" if near else "")
+    return f"{where} is no setting of flask_dualstorage." + (f" Did you mean {prefix}{near[0]}?" if near else "")
 
 
 def _wrong(key: str, value: Any, takes: str) -> ConfigurationError:
@@ -123,25 +124,40 @@ def _is_number(value: Any) -> bool:
 
 
 def _url(key: str, value: Any) -> str:
-    parts = urlsplit(value) if isinstance(value, str) else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise _wrong(key, value, "an absolute http or https URL without query or fragment")
-    if parts.username or parts.password:
+    takes = "an absolute http or https URL without query or fragment"
+    if not isinstance(value, str):
+        raise _wrong(key, value, takes)
+    if "@" in value.partition("://")[2].partition("/")[0]:
+        # Looked for first, so that no message shows it.
         raise ConfigurationError(f"{key} holds a credential; give it through @dualstorage.upstream_auth instead.")
-    return str(value).rstrip("/")
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        raise _wrong(key, value, takes) from None
+    if not usable or "?" in value or "#" in value:
+        raise _wrong(key, value, takes)
+    return value.rstrip("/")
+
+
+_DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg", "mariadb": "pymysql", "mysql": "pymysql"}
 
 
 def _database_url(key: str, value: Any) -> str:
     takes = "an SQLAlchemy URL of SQLite (a file), PostgreSQL or MariaDB"
     try:
         url = make_url(value)
-    except ArgumentError as error:
-        raise _wrong(key, value, takes) from error
-    if url.get_backend_name() not in ("sqlite", "postgresql", "mariadb", "mysql"):
-        raise ConfigurationError(f"{key} names {url.get_backend_name()!r}; it takes {takes}.")
-    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise _wrong(key, value, takes + "; a database in memory would lose accepted writes")
-    return url.render_as_string(hide_password=False)
+    except (ArgumentError, ValueError):
+        # Without the value, which may hold a password.
+        raise ConfigurationError(f"{key} is no database URL; it takes {takes}.") from None
+    backend, _, driver = url.drivername.partition("+")
+    if backend not in _DRIVERS:
+        raise ConfigurationError(f"{key} names {backend!r}; it takes {takes}.")
+    if driver not in ("", _DRIVERS[backend]):
+        raise ConfigurationError(f"{key} names the driver {driver!r}; it takes {backend}+{_DRIVERS[backend]}://….")
+    if backend == "sqlite" and (url.database in (None, "", ":memory:") or str(url.database).startswith("file:")):
+        raise _wrong(key, str(url), takes + "; a database in memory would lose accepted writes")
+    return url.set(drivername=f"{backend}+{_DRIVERS[backend]}").render_as_string(hide_password=False)
 
 
 def _seconds(key: str, value: Any) -> float:
@@ -150,13 +166,24 @@ def _seconds(key: str, value: Any) -> float:
     return float(value)
 
 
+def _lifetime(key: str, value: Any) -> float:
+    # To every cache a timeout of 0 means "for ever".
+    if _seconds(key, value) < 1:
+        raise _wrong(key, value, "a number of seconds, 1 or more")
+    return float(value)
+
+
 def _seconds_or_none(key: str, value: Any) -> float | None:
     return None if value is None else _seconds(key, value)
 
 
+def _is_wait(value: Any) -> bool:
+    return _is_number(value) and 0 < value < 1e10
+
+
 def _timeout(key: str, value: Any) -> tuple[float, float]:
     pair = (value, value) if _is_number(value) else value
-    if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(_is_number(part) and part > 0 for part in pair)):
+    if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(map(_is_wait, pair))):
         raise _wrong(key, value, "a pair of seconds, (to connect, for the whole answer), both above 0")
     return (float(pair[0]), float(pair[1]))
 
@@ -176,7 +203,7 @@ def _flag(key: str, value: Any) -> bool:
 def _honours_keys(key: str, value: Any) -> bool | float:
     if isinstance(value, bool):
         return value
-    if _is_number(value) and value > 0:
+    if _is_wait(value):
         return float(value)
     raise _wrong(key, value, "True, False, or for how many seconds the upstream remembers a key")
 
@@ -230,7 +257,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "TIMEOUT": _timeout,
     "MAX_AGE": _seconds,
     "STALE_IF_ERROR": _seconds_or_none,
-    "CACHE_TIMEOUT": _seconds,
+    "CACHE_TIMEOUT": _lifetime,
     "WHEN_DIRTY": _one_of("local", "rebase"),
     "CONFLICT": _one_of("manual"),
     "IN_DOUBT": _one_of("auto", "resend", "hold"),

@@ -354,9 +354,18 @@ class Model(Mapping[str, Json]):
         return self
 
 
+def numbered(home: Home, record_id: RecordId) -> RecordId:
+    """Give the real id of a temporary one that has one by now: old links go on working."""
+    if not is_temp_id(record_id):
+        return record_id
+    real = home.engine.outbox.alias(home.owner, str(record_id))
+    return record_id if real is None else real
+
+
 def load(home: Home, record_id: RecordId | None, options: reading.Fetch, *, remote: bool) -> reading.Loaded:
     """Read a list, or one record, the way that the flags say."""
-    subject = reading.Subject(home.engine, home.owner, home.declared(), options, record_id)
+    known = None if record_id is None else numbered(home, record_id)
+    subject = reading.Subject(home.engine, home.owner, home.declared(), options, known)
     match route(local=home.is_local(), remote=home.is_remote(), call_remote=remote):
         case Route.REMOTE:
             return reading.fetch_remote(subject)

@@ -10,7 +10,6 @@ from . import identity
 from .collection import Collection, check_declarations
 from .errors import CollectionUnknown, ConfigurationError
 from .model import Home, Model, ask
-from .policy.references import is_temp_id
 from .policy.values import check_id
 from .sync import adopting, deciding
 from .sync.engine import Engine
@@ -65,7 +64,7 @@ class UserStorage:
         A name that was not registered is a plain collection at ``/name``. Raises ``CollectionUnknown`` where
         ``DUALSTORAGE_STRICT_COLLECTIONS`` forbids that, ``ValidationFailed`` for a parameter that can be no id.
         """
-        checked = {key: self._numbered(check_id(value, key)) for key, value in params.items()}
+        checked = {key: check_id(value, key) for key, value in params.items()}
         memo = self._engine.memo()
         if memo is None:
             return self._make(name, checked)
@@ -85,7 +84,7 @@ class UserStorage:
             self._registry.add(cls)
         model = cls(home=self._standalone(cls))
         if id is not None:
-            model._asked_id = self._numbered(check_id(id))
+            model._asked_id = check_id(id)
         return model
 
     def status(self) -> Status:
@@ -158,13 +157,6 @@ class UserStorage:
         check_id(name, "collection")
         plain: type[Collection] = type("Plain", (Collection,), {"name": name})
         return plain(self._engine, self.owner, params, self._check_nonce, registered=False)
-
-    def _numbered(self, record_id: RecordId) -> RecordId:
-        """Give the real id of a temporary one where it has one by now: old links go on working."""
-        if not is_temp_id(record_id):
-            return record_id
-        real = self._engine.outbox.alias(self.owner, str(record_id))
-        return record_id if real is None else real
 
     def _chosen(self, names: Iterable[str] | None) -> Callable[[Write], bool]:
         if names is None:

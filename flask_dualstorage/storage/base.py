@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -67,7 +68,10 @@ class Bases:
         timeout = min(self._timeout, ANONYMOUS_TIMEOUT) if owner.startswith("anon:") else self._timeout
         backend = self.backend
         try:
-            backend.set(self._key(owner, store, query), _encode(envelope), timeout=int(timeout))
+            # Rounded up: a timeout of 0 would mean "for ever" to every backend.
+            kept = backend.set(self._key(owner, store, query), _encode(envelope), timeout=math.ceil(timeout))
+            if kept is False:
+                log.warning("cache write failed, nothing is cached: the backend did not take it")
         except Exception as error:  # noqa: BLE001  # a backend that fails, or a value too large for it, is a miss later on
             log.warning("cache write failed, nothing is cached: %s: %s", type(error).__name__, error)
 
@@ -109,6 +113,9 @@ def _decode(value: Any) -> Envelope | None:
     except (ValueError, TypeError) as error:
         log.warning("cache holds something that is no envelope, taken as a miss: %s", error)
         return None
+    if not (isinstance(epoch, str) and isinstance(records, list) and isinstance(validators, dict)):
+        log.warning("cache holds something that is no envelope, taken as a miss")
+        return None
     return Envelope(records, epoch, began, fetched_at, complete, validators, etag, last_modified)
 
 
@@ -133,4 +140,11 @@ def find_backend(
         return chosen
     if chosen is not None:
         log.warning("the app's cache is a NullCache, which keeps nothing: using private files in the instance folder")
-    return FileSystemCache(str(instance_path() / "dualstorage-cache"), threshold=0, default_timeout=int(timeout))
+    folder = instance_path() / "dualstorage-cache"
+    try:
+        return FileSystemCache(str(folder), threshold=0, default_timeout=math.ceil(timeout))
+    except OSError as error:
+        raise ConfigurationError(
+            f"The private cache folder {folder} can not be made ({error.strerror}): give the app an instance folder "
+            "that can be written, or a Flask-Caching Cache."
+        ) from error

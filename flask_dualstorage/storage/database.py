@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sqlalchemy import NullPool, create_engine, insert, select, text
+from sqlalchemy import NullPool, create_engine, func, insert, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import ClauseElement
@@ -26,6 +27,7 @@ _BUSY_SECONDS = 10.0
 
 #: Connections that a forked child found open: closing them would speak on the parent's socket, so they are kept.
 _inherited: list[Any] = []
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
 class Statement:
@@ -54,6 +56,7 @@ class Connection:
         self._database = database
         self.raw = raw
         self.pid = os.getpid()
+        self.in_transaction = False
 
     def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Any:
         """Run a statement and give the driver's cursor. A driver's error is ``OutboxUnavailable``."""
@@ -78,21 +81,26 @@ class Database:
     """
 
     def __init__(self, url: str, clock: Callable[[], float]) -> None:
-        self._engine = create_engine(url, poolclass=NullPool)
         self._url = make_url(url)
-        self.dialect: Any = self._engine.dialect
-        self._clock = clock
-        self._ready = False
-        self._preparing = threading.Lock()
-        self._writing = threading.Lock()
-        self._here = threading.local()
         try:
-            self.driver_error: Any = self.dialect.import_dbapi().Error
+            self._engine = create_engine(self._url, poolclass=NullPool)
         except ImportError as error:
             raise ConfigurationError(
                 f"DUALSTORAGE_DATABASE_URL needs the driver {error.name!r}: "
                 "install flask-dualstorage[postgresql] or flask-dualstorage[mariadb]."
             ) from error
+        self.dialect: Any = self._engine.dialect
+        self.driver_error: Any = self.dialect.dbapi.Error
+        self._clock = clock
+        self._ready = False
+        self._here = threading.local()
+        self._renew_locks()
+        _databases.add(self)
+
+    def _renew_locks(self) -> None:
+        """Make the locks, also in a forked child: another thread of the parent's may have held them."""
+        self._preparing = threading.Lock()
+        self._writing = threading.Lock()
 
     @property
     def is_sqlite(self) -> bool:
@@ -106,7 +114,13 @@ class Database:
         return float(self.read(_SERVER_TIME, {})[0][0])
 
     def read(self, statement: Statement, parameters: Mapping[str, Any]) -> list[Any]:
-        """Run a single SELECT outside any transaction and give all its rows."""
+        """Run a single SELECT, outside any transaction or in this thread's own, and give all its rows."""
+        kept = self._kept()
+        try:
+            return self._fetch(self._connection(), statement, parameters)
+        except OutboxUnavailable:
+            if not self._may_be_stale(kept):
+                raise
         return self._fetch(self._connection(), statement, parameters)
 
     def _fetch(self, connection: Connection, statement: Statement, parameters: Mapping[str, Any]) -> list[Any]:
@@ -118,22 +132,42 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Give this thread's connection within one transaction: committed at the end, rolled back on any error."""
-        connection = self._connection()
         if not self.is_sqlite:
-            yield from self._within(connection, "BEGIN")
+            yield from self._within(self._begun())
             return
+        connection = self._connection()
         # SQLite's own waiting is unfair (a p99 of 0.6 s with 8 threads): the writers of one process queue here.
         with self._writing:
-            yield from self._within(connection, "BEGIN IMMEDIATE")
+            connection.execute("BEGIN IMMEDIATE")
+            yield from self._within(connection)
 
-    def _within(self, connection: Connection, begin: str) -> Iterator[Connection]:
-        connection.execute(begin)
+    def _begun(self) -> Connection:
+        """Begin a transaction on a server, on a new connection where it hung up on the one that was kept."""
+        kept = self._kept()
+        connection = self._connection()
+        try:
+            connection.execute("BEGIN")
+        except OutboxUnavailable:
+            if not self._may_be_stale(kept):
+                raise
+            connection = self._connection()
+            connection.execute("BEGIN")
+        return connection
+
+    def _may_be_stale(self, kept: Connection | None) -> bool:
+        """Whether what failed may have failed because a server hung up on an idle connection: nothing is lost yet."""
+        return kept is not None and not kept.in_transaction and not self.is_sqlite
+
+    def _within(self, connection: Connection) -> Iterator[Connection]:
+        connection.in_transaction = True
         try:
             yield connection
             connection.execute("COMMIT")
         except BaseException:
             self._roll_back(connection)
             raise
+        finally:
+            connection.in_transaction = False
 
     def _roll_back(self, connection: Connection) -> None:
         """Leave no transaction open; a connection that can not even roll back is dropped."""
@@ -142,8 +176,11 @@ class Database:
         except self.driver_error:
             self._drop()
 
+    def _kept(self) -> Connection | None:
+        return getattr(self._here, "connection", None)
+
     def _connection(self) -> Connection:
-        connection: Connection | None = getattr(self._here, "connection", None)
+        connection = self._kept()
         if connection is not None and connection.pid != os.getpid():
             _inherited.append(connection)
             connection = None
@@ -158,16 +195,24 @@ class Database:
         try:
             if self.is_sqlite:
                 return self._open_sqlite(arguments, options)
-            return self.dialect.connect(*arguments, **options, autocommit=True)
+            raw = self.dialect.connect(*arguments, **options, autocommit=True)
+            if self.dialect.name != "postgresql":
+                # Without gap locks, on which two new owners would deadlock; and nothing is ever cut to fit.
+                mode = "tx_isolation = 'READ-COMMITTED', sql_mode = concat(@@sql_mode, ',STRICT_ALL_TABLES')"
+                raw.cursor().execute(f"SET SESSION {mode}")
         except self.driver_error as error:
             self.fail(error)
+        return raw
 
     def _open_sqlite(self, arguments: Any, options: dict[str, Any]) -> Any:
         options |= {"isolation_level": None, "check_same_thread": False, "timeout": _BUSY_SECONDS}
         raw = self.dialect.connect(*arguments, **options)
-        cursor = raw.cursor()
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            cursor.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in ("journal_mode = WAL", "synchronous = FULL"):
+                raw.cursor().execute(f"PRAGMA {pragma}")
+        except self.driver_error:
+            raw.close()
+            raise
         return raw
 
     def fail(self, error: BaseException) -> NoReturn:
@@ -179,7 +224,7 @@ class Database:
         ) from error
 
     def _drop(self) -> None:
-        connection: Connection | None = getattr(self._here, "connection", None)
+        connection = self._kept()
         self._here.connection = None
         if connection is not None:
             connection.raw.close()
@@ -218,12 +263,25 @@ class Database:
             connection.commit()
 
     def _version(self, connection: Any, create: bool) -> int:
-        if not self.dialect.has_table(connection, schema.schema_version.name):
-            if not create:
-                raise OutboxUnavailable("The outbox's tables are not there: run 'flask dualstorage init-db' once.")
-            schema.metadata.create_all(connection)
-            connection.execute(insert(schema.schema_version).values(version=schema.SCHEMA_VERSION))
-        return int(connection.execute(select(schema.schema_version.c.version)).scalar_one())
+        version = None
+        if self.dialect.has_table(connection, schema.schema_version.name):
+            version = connection.execute(select(func.max(schema.schema_version.c.version))).scalar_one()
+        if version is not None:
+            return int(version)
+        if not create:
+            raise OutboxUnavailable("The outbox's tables are not there: run 'flask dualstorage init-db' once.")
+        # The version comes last: where a server commits each table by itself, half of them are no schema.
+        schema.metadata.create_all(connection)
+        connection.execute(insert(schema.schema_version).values(version=schema.SCHEMA_VERSION))
+        return schema.SCHEMA_VERSION
+
+
+def _renew_all_locks() -> None:
+    for database in list(_databases):
+        database._renew_locks()
+
+
+os.register_at_fork(after_in_child=_renew_all_locks)
 
 
 def _server_time(dialect: str) -> ClauseElement:

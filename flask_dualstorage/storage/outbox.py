@@ -140,7 +140,8 @@ _UPDATE = Statement(
 )
 _GIVE = Statement(update(_write).where(_write.c.seq == bindparam("of")).values(owner=bindparam("heir")))
 _GIVE_ALIASES = Statement(update(_alias).where(_alias.c.owner == bindparam("of")).values(owner=bindparam("heir")))
-_GIVE_NONCES = Statement(update(_nonce).where(_nonce.c.owner == bindparam("of")).values(owner=bindparam("heir")))
+_NONCES = Statement(select(*_nonce.columns).where(_same(_nonce.c.owner)))
+_DELETE_NONCES = Statement(delete(_nonce).where(_same(_nonce.c.owner)))
 _DELETE = Statement(delete(_write).where(_write.c.seq == bindparam("of")))
 _PRUNE = Statement(
     delete(_write).where(
@@ -162,7 +163,7 @@ _POSTPONE = Statement(
 _NONCE = Statement(
     select(_nonce.c.write_id, _nonce.c.key).where(_same(_nonce.c.owner), _same(_nonce.c.nonce), _same(_nonce.c.content))
 )
-_ADD_NONCE = Statement(insert(_nonce).values(_bind(*(column.name for column in _nonce.columns))))
+_ADD_NONCE = _insert_ignoring(_nonce, *(column.name for column in _nonce.columns))
 _SET_NONCE_KEY = Statement(
     update(_nonce).where(_same(_nonce.c.owner), _nonce.c.write_id == bindparam("of")).values(key=bindparam("used"))
 )
@@ -219,32 +220,37 @@ class Outbox:
 
         Where the owner's storage was adopted, the transaction is the adopter's: later writes follow.
         """
-        now = self.database.now()
         with self.database.transaction() as connection:
-            change = OwnerTransaction(connection, owner, now)
+            change = OwnerTransaction(connection, owner)
             while change.heir is not None:
-                change = OwnerTransaction(connection, change.heir, now)
+                change = OwnerTransaction(connection, change.heir)
+            change.now = self.database.now()
             yield change
             change.finish()
 
     @contextmanager
     def adoption(self, first: str, second: str) -> Iterator[tuple[OwnerTransaction, OwnerTransaction]]:
         """Change two owners' writes in one transaction, under both their locks."""
-        now = self.database.now()
         with self.database.transaction() as connection:
-            left, right = OwnerTransaction(connection, first, now), OwnerTransaction(connection, second, now)
-            yield left, right
-            left.finish()
-            right.finish()
+            # Always in this order: two adoptions must not wait for each other.
+            both = {owner: OwnerTransaction(connection, owner) for owner in sorted((first, second))}
+            now = self.database.now()
+            for change in both.values():
+                change.now = now
+            yield both[first], both[second]
+            for change in both.values():
+                change.finish()
 
 
 class OwnerTransaction:
     """One transaction under an owner's lock. ``now`` is the time that its leases and waits are measured by."""
 
-    def __init__(self, connection: Connection, owner: str, now: float) -> None:
+    #: Read when the lock is held: the wait for it may have been long.
+    now: float
+
+    def __init__(self, connection: Connection, owner: str) -> None:
         self._connection = connection
         self.owner = owner
-        self.now = now
         row = self._lock()
         if row is None:
             # The epoch of an owner without a row is empty too: copies made before the first write stay good.
@@ -389,8 +395,12 @@ class OwnerTransaction:
 
     def give_names(self, other: OwnerTransaction) -> None:
         """Hand over the aliases, and what forms were used for."""
-        for statement in (_GIVE_ALIASES, _GIVE_NONCES):
-            self._connection.run(statement, {"of": self.owner, "heir": other.owner})
+        self._connection.run(_GIVE_ALIASES, {"of": self.owner, "heir": other.owner})
+        names = [column.name for column in _nonce.columns]
+        for row in self._connection.run(_NONCES, {"owner": self.owner}).fetchall():
+            # A form that both have sent stays the heir's.
+            self._connection.run(_ADD_NONCE, dict(zip(names, row, strict=True)) | {"owner": other.owner})
+        self._connection.run(_DELETE_NONCES, {"owner": self.owner})
 
     def erase(self) -> None:
         """Delete every row of the owner's but the writes that are being sent right now."""
@@ -469,7 +479,8 @@ def _to_row(write: Write) -> dict[str, Any]:
         "method": write.method,
         "path": write.path,
         "body": write.body,
-        "reason": write.reason,
+        # PostgreSQL's text has no NUL, and a reason may hold what an upstream said.
+        "reason": None if write.reason is None else write.reason.replace("\0", "\N{REPLACEMENT CHARACTER}"),
         "problem": _encode(write.problem),
         "theirs": _encode(write.theirs),
         "settled_seq": write.settled_seq,

@@ -27,6 +27,8 @@ metadata = MetaData()
 _Big = BigInteger().with_variant(Integer, "sqlite")
 _Json = LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
 _MYSQL: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mariadb_engine": "InnoDB",
     "mysql_charset": "utf8mb4",
     "mysql_collate": "utf8mb4_nopad_bin",
     "mariadb_charset": "utf8mb4",
