@@ -434,12 +434,17 @@ def _has(record: Mapping[str, Json], wanted: Mapping[str, Json]) -> bool:
     return all(name in record and same(record[name], value) for name, value in wanted.items())
 
 
+def check_flags(name: str, *declared: type[Collection] | type[Model]) -> None:
+    """Refuse two literal ``True``s; of methods ``remote`` wins when they are asked. Raises ``ConfigurationError``."""
+    if any(each.local is True for each in declared) and any(each.remote is True for each in declared):
+        raise ConfigurationError(f"{name} is declared both local and remote; leave one of them out.")
+
+
 def check_declarations(cls: type[Collection]) -> None:
     """Check what a collection class declares. Raises ``ConfigurationError`` that names what is wrong."""
     if not issubclass(cls.model, Model):
         raise ConfigurationError(f"{cls.__name__}.model is {cls.model!r}; it takes Model or a subclass.")
-    if True in (cls.local is True, cls.model.local is True) and True in (cls.remote is True, cls.model.remote is True):
-        raise ConfigurationError(f"{cls.__name__} is declared both local and remote; leave one of them out.")
+    check_flags(cls.__name__, cls, cls.model)
     for name, allowed in _LATER.items():
         if getattr(cls, name) not in allowed:
             raise ConfigurationError(f"{cls.__name__}.{name} comes with a later release; leave it out.")

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from .errors import ConfigurationError
@@ -88,7 +88,7 @@ def read_config(settings: Mapping[str, Any], instance_path: str) -> Config:
 
 
 def _sqlite_url(instance_path: str) -> str:
-    return f"sqlite:///{Path(instance_path) / 'dualstorage.sqlite3'}"
+    return URL.create("sqlite", database=str(Path(instance_path) / "dualstorage.sqlite3")).render_as_string()
 
 
 def _upstream(name: str, options: Mapping[str, Any], shared: Mapping[str, Any]) -> UpstreamConfig:

@@ -55,7 +55,8 @@ class _Described(DualStorageError, HTTPException):
     """An error of this tree that is an HTTP answer too, with its own sentence as the description."""
 
     def __init__(self, message: str) -> None:
-        HTTPException.__init__(self, message)
+        # By way of the class of its status, which has more to set up than HTTPException.
+        super().__init__(message)
 
     def __str__(self) -> str:
         return str(self.description)
@@ -132,8 +133,6 @@ class OutboxFull(_Described):
 
 class OutboxUnavailable(_Described, ServiceUnavailable):
     """Durable storage failed: the write was not accepted (503)."""
-
-    retry_after = None
 
 
 __all__ = [

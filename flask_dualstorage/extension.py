@@ -143,11 +143,12 @@ class DualStorage(_Desk):
         return hook
 
     def _bound(self) -> AppDualStorage:
-        try:
-            bound = current_app.extensions["dualstorage"]
-        except KeyError:
-            raise RuntimeError("This app has no DualStorage. Did you forget to call init_app?") from None
-        return bound  # type: ignore[no-any-return]  # put there by init_app
+        bound: AppDualStorage | None = current_app.extensions.get("dualstorage")
+        if bound is None or not bound.belongs_to(self.registry):
+            raise RuntimeError(
+                "The current app was not set up with this DualStorage. Did you forget to call 'init_app'?"
+            )
+        return bound
 
 
 class AppDualStorage(_Desk):
@@ -165,12 +166,17 @@ class AppDualStorage(_Desk):
             app=app,
             config=config,
             clock=time.time,
+            ticks=time.monotonic,
             outbox=Outbox(database),
             bases=Bases(app.name, lambda: self._find_cache(cache), config.cache_timeout),
             declaration=self._declaration,
             upstream_auth=self._upstream_auth,
             memo=self._memo,
         )
+
+    def belongs_to(self, registry: Registry) -> bool:
+        """Say whether this is the app-bound side of the ``DualStorage`` that holds ``registry``."""
+        return self._registry is registry
 
     def owners(self, due: bool = False) -> list[str]:
         """Name the owners who have pending writes; with ``due`` only those with one that may be sent by now."""

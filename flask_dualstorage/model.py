@@ -91,6 +91,7 @@ class Model(Mapping[str, Json]):
         self._home = home
         self._attributes: Attributes = {} if attributes is None else dict(attributes)
         self._shown: Attributes = {}
+        self._given: Attributes = {}
         self._base: Attributes | None = None
         self._validator: str | None = None
         self._write: Write | None = None
@@ -166,7 +167,9 @@ class Model(Mapping[str, Json]):
 
     def set(self, attributes: Mapping[str, Json] | None = None, /, **fields: Json) -> None:
         """Change attributes here only, until ``save`` [set]. Raises ``ValidationFailed`` for what is not JSON."""
-        self._attributes = self._checked({**(attributes or {}), **fields})
+        given = {**(attributes or {}), **fields}
+        self._attributes = self._checked(given)
+        self._given |= {name: self._attributes[name] for name in given}
 
     def changed_attributes(self) -> Attributes:
         """Give the fields that were set since it was loaded or saved [changedAttributes]; empty if there are none."""
@@ -193,9 +196,12 @@ class Model(Mapping[str, Json]):
         ``Rejected`` or ``UpstreamError`` where the upstream refused.
         """
         kind = Kind.CREATE if self.id is None and not self._is_only_one else Kind.UPDATE
-        proposed = self._checked({**(attributes or {}), **fields})
+        given = {**(attributes or {}), **fields}
+        proposed = self._checked(given)
         call = self._call(remote, nonce, timeout, headers)
-        return self._save(kind, proposed, call, patch=patch)
+        return self._save(
+            kind, proposed, {**self._given, **{name: proposed[name] for name in given}}, call, patch=patch
+        )
 
     def destroy(
         self,
@@ -276,16 +282,16 @@ class Model(Mapping[str, Json]):
         given = self._attributes.get(self._id_attribute)
         if given is not None:
             check_id(given, self._id_attribute)
-        return self._save(Kind.CREATE, self._attributes, call, patch=False)
+        return self._save(Kind.CREATE, self._attributes, self._attributes, call, patch=False)
 
-    def _save(self, kind: Kind, proposed: Attributes, call: Call, *, patch: bool) -> WriteResult:
+    def _save(self, kind: Kind, proposed: Attributes, given: Attributes, call: Call, *, patch: bool) -> WriteResult:
         wrong = self.validate(proposed)
         if wrong:
             raise ValidationFailed(wrong)
         record_id = self._lane_id_for(kind, proposed)
         self._attributes = proposed
         changed = changes(self._shown, proposed)
-        edit = Edit(kind, proposed, changed, self._base, self._validator, patch)
+        edit = Edit(kind, proposed, changed, given, self._base, self._validator, patch)
         result = self._write_edit(edit, record_id, call)
         self._at_home.wrote(self, kind)
         return result
@@ -347,6 +353,7 @@ class Model(Mapping[str, Json]):
         """Take over what storage tells of the record."""
         self._attributes = copy_json(seen.attributes)
         self._shown = seen.attributes
+        self._given = {}
         self._base = seen.base
         self._validator = seen.validator
         self._write = seen.write

@@ -21,6 +21,8 @@ RecordId = str | int
 
 #: The ``settled_seq`` of a write that is not settled: it lies over every envelope, however new.
 UNSETTLED = 2**62
+#: The ``not_before`` of a write that is due at once.
+AT_ONCE = 0.0
 
 
 class Kind(StrEnum):
@@ -141,15 +143,15 @@ class Outcome:
 class Envelope:
     """One cached value: the bases of one store or query, with what is known about them.
 
-    ``began`` is the owner's ``settled_seq`` when the request for it was made, ``fetched_at`` the clock's
-    seconds when its answer was here. ``validators`` holds, by the id's text, the strong validators of single records;
+    ``began`` is the owner's ``settled_seq`` when the request for it was made, ``asked_at`` the clock's
+    seconds at that moment. ``validators`` holds, by the id's text, the strong validators of single records;
     ``etag`` and ``last_modified`` are the list's own and never a record's.
     """
 
     records: list[Attributes]
     epoch: str
     began: int
-    fetched_at: float
+    asked_at: float
     complete: bool = True
     validators: dict[str, str] = field(default_factory=dict)
     etag: str | None = None
@@ -202,7 +204,8 @@ class Write:
 
     ``attributes`` is what the owner wants the record to be, ``base`` what it was made on, ``theirs`` what the
     upstream said last. ``key`` set means *frozen*: the same key always carries the same ``method``, ``path``
-    and ``body``. ``not_before`` and ``retry_after`` are clock seconds; ``not_before`` None waits for the owner.
+    and ``body``; ``may_have_arrived`` says that an earlier send of it was answered, or that nobody knows.
+    ``not_before`` and ``retry_after`` are clock seconds; ``not_before`` None waits for the owner.
     """
 
     id: str
@@ -225,11 +228,12 @@ class Write:
     created_at: float
     attempts: int = 0
     fence: int = 0
-    not_before: float | None = 0.0
+    not_before: float | None = AT_ONCE
     retry_after: float = 0.0
     lease: float = 0.0
     key: str | None = None
     key_since: float = 0.0
+    may_have_arrived: bool = False
     method: str | None = None
     path: str | None = None
     body: bytes | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from . import identity
-from .collection import Collection, check_declarations
+from .collection import Collection, check_declarations, check_flags
 from .errors import CollectionUnknown, ConfigurationError
 from .model import Home, Model, ask
 from .policy.values import check_id
@@ -30,9 +31,11 @@ class Registry:
 
     def add(self, cls: _Declared) -> _Declared:
         """Register a class and give it back. Raises ``ConfigurationError`` for a wrong declaration or a taken name."""
-        if not issubclass(cls, Collection | Model):
+        declared: object = cls
+        if not (inspect.isclass(declared) and issubclass(declared, Collection | Model)):
             raise ConfigurationError(f"register takes a subclass of Collection or Model, not {cls!r}.")
         if issubclass(cls, Model):
+            check_flags(cls.__name__, cls)
             self._add_to(self.models, cls.__name__, cls)
             return cls
         if "name" not in vars(cls):
@@ -127,7 +130,7 @@ class UserStorage:
 
     def forget(self, owner: str, pending: bool = False) -> None:
         """Forget an owner's cached copies, in every worker; with ``pending`` all that they wrote here too."""
-        with self._engine.outbox.transaction(identity.normalise(owner)) as change:
+        with self._engine.outbox.transaction(identity.normalise(owner), follow=False) as change:
             change.new_epoch()
             if pending:
                 change.erase()

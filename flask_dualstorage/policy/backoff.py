@@ -25,7 +25,7 @@ def retry_after(header: str | None, now: float) -> float | None:
         return min(float(text), LONGEST_RETRY_AFTER)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year of twenty digits overflows
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)

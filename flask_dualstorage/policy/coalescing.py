@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from ..errors import RecordGone, ValidationFailed
 from ..types import Attributes, Kind, State, Write
-from .values import changes, same
+from .values import changes, put_on, same
 
 
 class Action(StrEnum):
@@ -28,12 +28,14 @@ class Action(StrEnum):
 class Edit:
     """What one call wants: ``attributes`` the whole record, ``changed`` the fields this call set.
 
+    ``given`` is what it was handed, changed or not: a form sent twice is told by it.
     ``base`` and ``validator`` are what the caller knew of the upstream's record.
     """
 
     kind: Kind
     attributes: Attributes | None = None
     changed: Attributes | None = None
+    given: Attributes | None = None
     base: Attributes | None = None
     validator: str | None = None
     patch: bool = False
@@ -52,11 +54,18 @@ NOTHING = Decision(Action.NOTHING)
 VANISH = Decision(Action.VANISH)
 
 
-def coalesce(lane: Sequence[Write], edit: Edit, *, fold: bool = True) -> Decision:
+def edit_of(write: Write) -> Edit:
+    """Give the edit that a write is, for it to join another lane's tail."""
+    changed = None if write.attributes is None else changes(write.base, write.attributes)
+    return Edit(write.kind, write.attributes, changed, base=write.base, validator=write.validator, patch=write.patch)
+
+
+def coalesce(lane: Sequence[Write], edit: Edit, *, fold: bool = True, apart: bool = False) -> Decision:
     """Decide how ``edit`` joins ``lane``, the unsettled writes of its record in order.
 
-    ``fold=False`` keeps every write apart (``coalesce = False`` on the collection, or an edit that refers to a
-    record made later than the tail). Raises ``RecordGone`` for a deleted record and ``ValidationFailed`` for a
+    ``fold=False`` keeps every write (``coalesce = False`` on the collection), but for those that were refused.
+    ``apart`` never folds: the edit refers to a record made later than the tail, so that the two would wait for each
+    other. Raises ``RecordGone`` for a deleted record and ``ValidationFailed`` for a
     second create of one id.
     """
     if not lane:
@@ -68,8 +77,8 @@ def coalesce(lane: Sequence[Write], edit: Edit, *, fold: bool = True) -> Decisio
         raise RecordGone(f"The record {tail.record_id!r} was deleted here; discard that delete to edit it again.")
     if tail.kind is Kind.DELETE and edit.kind is Kind.DELETE:
         return _delete_again(tail)
-    if tail.frozen or not (fold or _refused(tail)):
-        return _behind(tail, edit)
+    if tail.frozen or apart or not (fold or _refused(tail)):
+        return _behind(tail, edit, fold)
     return _fold(tail, edit)
 
 
@@ -84,12 +93,15 @@ def _delete_again(tail: Write) -> Decision:
     return Decision(Action.FOLD, Edit(Kind.DELETE, base=base, validator=validator))
 
 
-def _behind(tail: Write, edit: Edit) -> Decision:
-    """Make a tail behind a frozen head: its base is what the head will have made, until the answer tells."""
+def _behind(tail: Write, edit: Edit, fold: bool) -> Decision:
+    """Make a tail behind a frozen head: its base is what the head will have made, until the answer tells.
+
+    With ``fold=False`` the same edit again is a write of its own: a command given twice.
+    """
     if edit.kind is not Kind.UPDATE:
         return Decision(Action.ENQUEUE, Edit(edit.kind, edit.attributes, base=tail.attributes))
     wanted = {**(tail.attributes or {}), **(edit.changed or {})}
-    if same(wanted, tail.attributes):
+    if fold and same(wanted, tail.attributes):
         return NOTHING
     return Decision(Action.ENQUEUE, Edit(Kind.UPDATE, wanted, base=tail.attributes, patch=edit.patch))
 
@@ -113,13 +125,13 @@ def _fold(tail: Write, edit: Edit) -> Decision:
 def _undelete(tail: Write, edit: Edit) -> Decision:
     """A create of the id whose delete still waits: the record stays, changed by the difference."""
     base, validator = _current(tail)
-    if base is None or same(base, edit.attributes):
-        return VANISH if base is not None else Decision(Action.FOLD, Edit(Kind.UPDATE, edit.attributes))
+    if base is not None and same(base, edit.attributes):
+        return VANISH
     return Decision(Action.FOLD, Edit(Kind.UPDATE, edit.attributes, base=base, validator=validator))
 
 
 def _updated(tail: Write, wanted: Attributes, edit: Edit) -> Decision:
-    if tail.base is not None and not changes(tail.base, wanted):
+    if tail.base is not None and same(tail.base, wanted):
         return VANISH
     patch = tail.patch and edit.patch
     return Decision(Action.FOLD, Edit(Kind.UPDATE, wanted, base=tail.base, validator=tail.validator, patch=patch))
@@ -131,7 +143,7 @@ def _conflicting(tail: Write, wanted: Attributes, edit: Edit) -> Decision:
     if tail.theirs is None or not open_fields <= set(edit.changed or ()):
         kept = Edit(tail.kind, wanted, base=tail.base, validator=tail.validator, patch=tail.patch)
         return Decision(Action.FOLD, kept, State.CONFLICT)
-    mine = {**tail.theirs, **changes(tail.base, wanted)}
+    mine = put_on(tail.theirs, tail.base, wanted)
     return Decision(Action.FOLD, Edit(Kind.UPDATE, mine, base=tail.theirs, validator=tail.validator, patch=edit.patch))
 
 

@@ -13,9 +13,11 @@ from urllib.parse import unquote
 from ..types import Answer, Attributes, Failure, Fault, Json, Kind, Meaning, Outcome, RecordId
 from .backoff import retry_after
 from .problems import problem_of
-from .values import BadAnswer, as_record, same, usable_id
+from .values import MAX_DEPTH, BadAnswer, as_record, is_too_deep, same, usable_id
 
 NOT_NOW = frozenset({425, 429, 503})
+ANOTHER = "The upstream's record is another than the edit was made on."
+DOUBT = "it may have applied it."
 #: The id by which the only record of a URL is known here: it needs none upstream.
 ONLY = ""
 
@@ -24,7 +26,8 @@ ONLY = ""
 class Sent:
     """What the table must know of the write that was sent.
 
-    ``wanted`` is the whole record as it should be, ``changed`` what of it this write sets, ``chosen_id`` the id that we gave a create, or the record's.
+    ``wanted`` is the whole record as it should be, ``changed`` what of it this write sets, ``chosen_id`` the id
+    that we gave a create, or the record's.
     """
 
     kind: Kind
@@ -54,17 +57,27 @@ def write_outcome(sent: Sent, answer: Answer | Failure, offline_codes: Collectio
         return Outcome(Meaning.UNREACHABLE, status, reason=reason, response=answer)
     if 200 <= status < 300:
         return _applied(sent, answer)
-    if status == 401:
-        return _with_problem(Meaning.UNAUTHORIZED, answer, "The upstream wants a fresh credential.")
-    if status in (404, 410) and sent.kind is not Kind.CREATE:
-        return _gone(sent, answer)
-    if _is_conflict(sent, status):
-        return _with_problem(Meaning.CONFLICT, answer, "The upstream's record is another than the edit was made on.")
-    if status >= 500 and status not in (501, 505):
-        return _with_problem(
-            Meaning.IN_DOUBT, answer, f"The upstream failed (status {status}); it may have applied it."
-        )
-    return _with_problem(Meaning.REJECTED, answer, f"The upstream refused it (status {status}).")
+    return _not_applied(sent, answer)
+
+
+def _not_applied(sent: Sent, answer: Answer) -> Outcome:
+    """Give the outcome of an error status: the lower half of the table, each case one of its rows."""
+    status = answer.status_code
+    match sent.kind, status:
+        case _, 401:
+            return _with_problem(Meaning.UNAUTHORIZED, answer, "The upstream wants a fresh credential.")
+        case Kind.DELETE, 404 | 410:
+            return Outcome(Meaning.APPLIED, status, record_id=sent.chosen_id, response=answer)
+        case Kind.UPDATE, 404 | 410:
+            return _with_problem(Meaning.CONFLICT, answer, "The record was deleted upstream.")
+        case (Kind.UPDATE | Kind.DELETE, 409 | 412 | 428):
+            return _with_problem(Meaning.CONFLICT, answer, ANOTHER)
+        case Kind.CREATE, 409 | 412 if sent.chosen_id is not None:
+            return _with_problem(Meaning.CONFLICT, answer, ANOTHER)
+        case _ if status >= 500 and status not in (501, 505):
+            return _with_problem(Meaning.IN_DOUBT, answer, f"The upstream failed (status {status}); {DOUBT}")
+        case _:
+            return _with_problem(Meaning.REJECTED, answer, f"The upstream refused it (status {status}).")
 
 
 def _failed(failure: Failure) -> Outcome:
@@ -89,18 +102,6 @@ def _with_problem(meaning: Meaning, answer: Answer, reason: str) -> Outcome:
     detail = problem.get("detail")
     text = f"{reason} {detail:.300}" if isinstance(detail, str) and detail else reason
     return Outcome(meaning, answer.status_code, reason=text, problem=problem, response=answer)
-
-
-def _is_conflict(sent: Sent, status: int) -> bool:
-    if sent.kind is Kind.CREATE:
-        return status in (409, 412) and sent.chosen_id is not None
-    return status in (409, 412, 428)
-
-
-def _gone(sent: Sent, answer: Answer) -> Outcome:
-    if sent.kind is Kind.DELETE:
-        return Outcome(Meaning.APPLIED, answer.status_code, record_id=sent.chosen_id, response=answer)
-    return _with_problem(Meaning.CONFLICT, answer, "The record was deleted upstream.")
 
 
 def _applied(sent: Sent, answer: Answer) -> Outcome:
@@ -141,9 +142,12 @@ def body_of(answer: Answer) -> Json:
     if _is_html(answer):
         raise BadAnswer("the answer is HTML where JSON was asked")
     try:
-        return answer.json()
+        body = answer.json()
     except ValueError as error:
         raise BadAnswer(f"the answer is not JSON ({error})") from error
+    if is_too_deep(body):
+        raise BadAnswer(f"the answer is nested deeper than {MAX_DEPTH} levels")
+    return body
 
 
 def _is_html(answer: Answer) -> bool:
@@ -151,7 +155,7 @@ def _is_html(answer: Answer) -> bool:
 
 
 def _unreadable(answer: Answer, reason: str) -> Outcome:
-    text = f"The upstream answered {answer.status_code}, but {reason}: it may have applied it."
+    text = f"The upstream answered {answer.status_code}, but {reason}: {DOUBT}"
     return Outcome(Meaning.IN_DOUBT, answer.status_code, reason=text, response=answer)
 
 
@@ -230,7 +234,12 @@ def read_outcome(answer: Answer | Failure, offline_codes: Collection[int], now: 
     status = answer.status_code
     if status in NOT_NOW or status in offline_codes:
         wait = retry_after(answer.headers.get("Retry-After"), now)
-        return ReadOutcome(ReadMeaning.UNAVAILABLE, reason=f"The upstream is offline (status {status}).", retry_after=wait, answer=answer)
+        return ReadOutcome(
+            ReadMeaning.UNAVAILABLE,
+            reason=f"The upstream is offline (status {status}).",
+            retry_after=wait,
+            answer=answer,
+        )
     if status == 304:
         return ReadOutcome(ReadMeaning.NOT_MODIFIED, answer=answer)
     if status in (404, 410):
@@ -240,4 +249,6 @@ def read_outcome(answer: Answer | Failure, offline_codes: Collection[int], now: 
     try:
         return ReadOutcome(ReadMeaning.FRESH, body_of(answer), answer=answer)
     except BadAnswer as error:
-        return ReadOutcome(ReadMeaning.UNAVAILABLE, reason=f"The upstream's answer can not be used: {error}.", answer=answer)
+        return ReadOutcome(
+            ReadMeaning.UNAVAILABLE, reason=f"The upstream's answer can not be used: {error}.", answer=answer
+        )

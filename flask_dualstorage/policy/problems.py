@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 
-import orjson
-
 from ..types import Answer, Attributes, Json
+from .values import is_too_deep
 
 #: A refusal longer than this is kept by its status alone.
 MAX_PROBLEM_BYTES = 64 * 1024
-_NOT_FIELDS = frozenset(
-    {"type", "title", "status", "detail", "instance", "message", "error", "errno", "code", "non_field_errors"}
-)
+#: Where APIs put their list of errors, in the order in which they are asked.
+_LISTS = ("errors", "details", "_issues", "detail")
+#: Members whose texts are about the whole record; here they stand under the field ``""``.
+_GENERAL = frozenset({"errors", "error", "message", "non_field_errors"})
 
 
 def problem_of(answer: Answer) -> Attributes:
@@ -22,7 +22,11 @@ def problem_of(answer: Answer) -> Attributes:
     problem: Attributes = dict(body) if isinstance(body, dict) else {}
     if isinstance(body, list):
         problem["errors"] = body
-    problem.setdefault("title", _title(answer.status_code))
+    if any(isinstance(problem.get(name), list) for name in ("title", "status")):
+        # These are fields of the record here, and about to be overwritten by the problem's own.
+        problem.setdefault("errors", field_errors(problem))
+    if not isinstance(problem.get("title"), str):
+        problem["title"] = _title(answer.status_code)
     problem["status"] = answer.status_code
     location = answer.headers.get("Location")
     if location and 300 <= answer.status_code < 400:
@@ -35,10 +39,9 @@ def _body(answer: Answer) -> Json:
         return None
     try:
         body = answer.json()
-        orjson.dumps(body)
-    except (ValueError, TypeError):
+    except ValueError:
         return None
-    return body
+    return None if is_too_deep(body) else body
 
 
 def _title(status: int) -> str:
@@ -52,21 +55,31 @@ def field_errors(problem: Mapping[str, Json]) -> dict[str, list[str]]:
     """Read the errors by field out of the shapes that real APIs use; empty where there are none.
 
     ``errors: {field: […]}``, ``errors: [{pointer | source.pointer, detail}]`` (RFC 9457 §3, JSON:API),
-    ``details: [{name, description}]``, ``_issues: {field: …}``, or ``{field: […]}`` at the top.
+    ``errors: [text]``, ``details: [{name, description}]``, ``_issues: {field: …}``, ``detail: [{loc, msg}]``,
+    ``data: {field: {code, message}}``, or ``{field: […]}`` at the top. What is about no field stands under ``""``.
     """
-    for name in ("errors", "details", "_issues"):
+    for name in _LISTS:
         found = problem.get(name)
-        if isinstance(found, dict):
+        if isinstance(found, dict) and name != "detail":
             return {str(field): _texts(texts) for field, texts in found.items()}
-        if isinstance(found, list):
-            listed = _listed(found)
-            if listed:
-                return listed
-    return {
-        name: _texts(value)
-        for name, value in problem.items()
-        if name not in _NOT_FIELDS and isinstance(value, list) and all(isinstance(item, str) for item in value)
-    }
+        if isinstance(found, list) and (listed := _listed(found)):
+            return listed
+    data = problem.get("data")
+    if isinstance(data, dict) and data and all(_is_error(item) for item in data.values()):
+        return {field: _texts(item) for field, item in data.items()}
+    return _at_the_top(problem)
+
+
+def _is_error(item: Json) -> bool:
+    return isinstance(item, dict) and ("code" in item or "message" in item)
+
+
+def _at_the_top(problem: Mapping[str, Json]) -> dict[str, list[str]]:
+    result: dict[str, list[str]] = {}
+    for name, value in problem.items():
+        if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+            result.setdefault("" if name in _GENERAL else name, []).extend(value)
+    return result
 
 
 def _texts(value: Json) -> list[str]:
@@ -80,12 +93,14 @@ def _texts(value: Json) -> list[str]:
 def _listed(items: list[Json]) -> dict[str, list[str]]:
     result: dict[str, list[str]] = {}
     for item in items:
-        if isinstance(item, dict):
-            field = _field(item)
-            if field:
-                text = item.get("detail") or item.get("description") or item.get("message") or item.get("title")
-                result.setdefault(field, []).append(str(text))
+        if isinstance(item, dict) and (text := _first(item, "detail", "description", "message", "msg", "title")):
+            result.setdefault(_field(item), []).append(text)
     return result
+
+
+def _first(item: Mapping[str, Json], *names: str) -> str:
+    """Give the first of these members that says something."""
+    return next((str(item[name]) for name in names if item.get(name)), "")
 
 
 def _field(item: Mapping[str, Json]) -> str:
@@ -93,5 +108,8 @@ def _field(item: Mapping[str, Json]) -> str:
     pointer = item.get("pointer") or (source.get("pointer") if isinstance(source, dict) else None)
     if isinstance(pointer, str):
         return pointer.lstrip("#").removeprefix("/data/attributes").strip("/").replace("/", ".")
+    place = item.get("loc")
+    if isinstance(place, list):
+        return ".".join(str(part) for part in (place[1:] if place[:1] == ["body"] else place))
     name = item.get("name") or item.get("field") or item.get("param")
     return name if isinstance(name, str) else ""

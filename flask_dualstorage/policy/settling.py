@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..types import Attributes, Kind, Meaning, Outcome, State, Write
 from .backoff import backoff
-from .values import changes
+from .values import put_on, same
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,14 @@ def transition(write: Write, outcome: Outcome, rules: Rules, *, now: float, jitt
         case Meaning.UNREACHABLE | Meaning.NOT_NOW:
             return _queued_again(told, outcome, now, jitter)
         case Meaning.UNAUTHORIZED:
-            return thaw(replace(told, state=State.QUEUED, not_before=now))
+            queued = replace(told, state=State.QUEUED, not_before=now)
+            return queued if write.may_have_arrived else thaw(queued)
         case Meaning.IN_DOUBT:
             return _in_doubt(told, rules, now, jitter)
         case Meaning.CONFLICT:
-            validator = outcome.validator
-            return thaw(
-                replace(told, state=State.CONFLICT, theirs=outcome.record, validator=validator, not_before=None)
-            )
+            return _refused(replace(told, theirs=outcome.record, validator=outcome.validator), State.CONFLICT)
         case Meaning.REJECTED:
-            return thaw(replace(told, state=State.REJECTED, not_before=None))
+            return _refused(told, State.REJECTED)
         case Meaning.APPLIED:
             raise ValueError("an applied write is settled by applied()")
 
@@ -64,7 +62,14 @@ def _queued_again(write: Write, outcome: Outcome, now: float, jitter: float) -> 
         not_before=now + backoff(attempts, jitter),
         retry_after=asked,
     )
-    return thaw(queued) if outcome.unsent else queued
+    if outcome.unsent:
+        return queued if write.may_have_arrived else thaw(queued)
+    return replace(queued, may_have_arrived=True)
+
+
+def _refused(write: Write, state: State) -> Write:
+    """Definitely not taken: it waits for its owner, and what goes next is a new request."""
+    return thaw(replace(write, state=state, attempts=write.attempts + 1, not_before=None))
 
 
 def _in_doubt(write: Write, rules: Rules, now: float, jitter: float) -> Write:
@@ -72,12 +77,12 @@ def _in_doubt(write: Write, rules: Rules, now: float, jitter: float) -> Write:
     attempts = write.attempts + 1
     goes_again = resend_is_safe(write, rules, now) and attempts < rules.max_attempts
     due = now + backoff(attempts, jitter) if goes_again else None
-    return replace(write, state=State.IN_DOUBT, attempts=attempts, not_before=due)
+    return replace(write, state=State.IN_DOUBT, attempts=attempts, not_before=due, may_have_arrived=True)
 
 
 def thaw(write: Write) -> Write:
-    """Drop key and bytes: no byte arrived, or the refusal was definitive, so the next send is a new request."""
-    return replace(write, key=None, key_since=0.0, method=None, path=None, body=None)
+    """Drop key and bytes: no byte of it ever arrived, or the refusal was definitive. The next send is a new request."""
+    return replace(write, key=None, key_since=0.0, method=None, path=None, body=None, may_have_arrived=False)
 
 
 def applied(write: Write, outcome: Outcome, *, settled_seq: int, now: float) -> Write:
@@ -100,12 +105,15 @@ def applied(write: Write, outcome: Outcome, *, settled_seq: int, now: float) -> 
 
 
 def rebase(tail: Write, record: Attributes | None, validator: str | None) -> Write | None:
-    """Put a tail on the record that its head made; None where nothing is left of it."""
+    """Put a tail on the record that its head made; None where nothing is left of it.
+
+    A tail that changed nothing from the first is one that its collection keeps all the same, and stays.
+    """
     if tail.kind is Kind.DELETE:
         return replace(tail, base=record, validator=validator)
     if tail.kind is Kind.CREATE or record is None:
         return tail
-    wanted = changes(tail.base, tail.attributes or {})
-    if not changes(record, wanted):
+    wanted = put_on(record, tail.base, tail.attributes or {})
+    if same(wanted, record) and not same(tail.base, tail.attributes):
         return None
-    return replace(tail, base=record, attributes={**record, **wanted}, validator=validator)
+    return replace(tail, base=record, attributes=wanted, validator=validator)

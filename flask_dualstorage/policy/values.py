@@ -14,6 +14,7 @@ from ..types import Attributes, Json, RecordId
 
 #: orjson writes 254 levels; we stop well before, where no form or API is.
 MAX_DEPTH = 100
+_ORJSON_DEPTH = 254
 MAX_ID_LENGTH = 255
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _BAD_IN_ID = re.compile(r"[/\\?#\x00-\x1f\x7f-\x9f]|\.\.")
@@ -57,6 +58,17 @@ def copy_json(value: Json) -> Json:
     if type(value) is list:
         return [copy_json(item) for item in value]
     return value
+
+
+def is_too_deep(value: Json) -> bool:
+    """Say whether decoded JSON is nested deeper than what may be stored: orjson reads more levels than it writes."""
+    for _ in range(_ORJSON_DEPTH - MAX_DEPTH):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return True
+    return False
 
 
 def _copy(value: Any, path: str, depth: int, errors: dict[str, str]) -> Json:
@@ -106,7 +118,8 @@ def _container(value: dict[Any, Any] | list[Any], path: str, depth: int, errors:
         if not isinstance(key, str):
             errors[path] = f"has the key {key!r}; keys of a JSON object are text."
             continue
-        below = f"{path}.{key}" if path else key
+        name = key.encode("utf-8", "backslashreplace").decode()
+        below = f"{path}.{name}" if path else name
         result[_text(key, below, errors)] = _copy(item, below, depth + 1, errors)
     return result
 
@@ -117,9 +130,9 @@ def _kind_of(value: Any) -> str:
 
 
 def check_id(value: Any, field: str = "id") -> RecordId:
-    """Take an id that the app gives: an integer, or text that can stand in one segment of a path.
+    r"""Take an id that the app gives: an integer, or text that can stand in one segment of a path.
 
-    Raises ``ValidationFailed`` for anything else: empty, ``/``, ``\\``, ``?``, ``#``, ``..``, control characters,
+    Raises ``ValidationFailed`` for anything else: empty, ``/``, ``\``, ``?``, ``#``, ``..``, control characters,
     more than 255 characters.
     """
     reason = _why_no_id(value)
@@ -182,14 +195,17 @@ def as_records(value: Json, id_attribute: str) -> list[Attributes]:
 
 
 def same(one: Json, other: Json) -> bool:
-    """Compare as JSON does: ``True`` is not ``1``, and the order of keys does not matter."""
+    """Compare as JSON does: ``True`` is not ``1``, but ``1.0`` is, and the order of keys does not matter."""
     if one is other:
         return True
-    if type(one) is not type(other):
+    if one != other:
         return False
-    if isinstance(one, dict | list):
-        return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)
-    return bool(one == other)
+    # Equal to Python, which also takes True for 1: look for that alone.
+    if isinstance(one, dict):
+        return all(same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list):
+        return all(map(same, one, other))
+    return isinstance(one, bool) is isinstance(other, bool)
 
 
 def changes(base: Attributes | None, mine: Attributes) -> Attributes:
@@ -197,3 +213,9 @@ def changes(base: Attributes | None, mine: Attributes) -> Attributes:
     if base is None:
         return dict(mine)
     return {name: value for name, value in mine.items() if name not in base or not same(base[name], value)}
+
+
+def put_on(onto: Attributes, base: Attributes | None, mine: Attributes) -> Attributes:
+    """Give ``onto`` with what ``mine`` did to ``base``: the fields that it set, without those that it left out."""
+    left_out = () if base is None else base.keys() - mine.keys()
+    return {name: value for name, value in onto.items() if name not in left_out} | changes(base, mine)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..types import PENDING, Attributes, Envelope, Kind, RecordId, State, Write
-from .values import changes, same
+from .values import put_on, same
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def after(write: Write, seen: Seen | None, key: str | None) -> Seen | None:
     if write.kind is Kind.CREATE:
         return Seen(_with_id(write.attributes or {}, key, write.record_id), None, None, pending)
     shown = seen.attributes if seen else write.base or {}
-    mine = {**shown, **changes(write.base, write.attributes or {})}
+    mine = put_on(shown, write.base, write.attributes or {})
     return Seen(_with_id(mine, key, write.record_id), base, validator, pending)
 
 
@@ -113,4 +113,4 @@ def newer(one: Envelope | None, other: Envelope | None) -> Envelope | None:
     """Choose the envelope whose request began later: by number first, by the clock between equals."""
     if one is None or other is None:
         return one or other
-    return max(one, other, key=lambda envelope: (envelope.began, envelope.fetched_at))
+    return max(one, other, key=lambda envelope: (envelope.began, envelope.asked_at))

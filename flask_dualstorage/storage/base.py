@@ -63,7 +63,7 @@ class Bases:
     def put(self, owner: str, store: str, envelope: Envelope, query: str = "") -> None:
         """Keep an envelope, unless one is there whose request began later."""
         there = self.get(owner, store, query)
-        if there is not None and there.epoch == envelope.epoch and newer(there, envelope) is not envelope:
+        if there is not None and there.epoch == envelope.epoch and newer(envelope, there) is not envelope:
             return
         timeout = min(self._timeout, ANONYMOUS_TIMEOUT) if owner.startswith("anon:") else self._timeout
         backend = self.backend
@@ -96,7 +96,7 @@ def _encode(envelope: Envelope) -> bytes:
         [
             envelope.epoch,
             envelope.began,
-            envelope.fetched_at,
+            envelope.asked_at,
             envelope.complete,
             envelope.etag,
             envelope.last_modified,
@@ -109,14 +109,14 @@ def _encode(envelope: Envelope) -> bytes:
 def _decode(value: Any) -> Envelope | None:
     """Decode what a cache gave back; anything that is no envelope of ours is a miss."""
     try:
-        epoch, began, fetched_at, complete, etag, last_modified, validators, records = orjson.loads(value)
+        epoch, began, asked_at, complete, etag, last_modified, validators, records = orjson.loads(value)
     except (ValueError, TypeError) as error:
         log.warning("cache holds something that is no envelope, taken as a miss: %s", error)
         return None
     if not (isinstance(epoch, str) and isinstance(records, list) and isinstance(validators, dict)):
         log.warning("cache holds something that is no envelope, taken as a miss")
         return None
-    return Envelope(records, epoch, began, fetched_at, complete, validators, etag, last_modified)
+    return Envelope(records, epoch, began, asked_at, complete, validators, etag, last_modified)
 
 
 def find_backend(

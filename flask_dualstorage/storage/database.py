@@ -24,6 +24,8 @@ from ..errors import ConfigurationError, OutboxUnavailable
 from . import schema
 
 _BUSY_SECONDS = 10.0
+#: How often a process tries to switch a new SQLite file to WAL while others do: more than there are workers.
+_SWITCHES = 100
 
 #: Connections that a forked child found open: closing them would speak on the parent's socket, so they are kept.
 _inherited: list[Any] = []
@@ -90,17 +92,13 @@ class Database:
                 "install flask-dualstorage[postgresql] or flask-dualstorage[mariadb]."
             ) from error
         self.dialect: Any = self._engine.dialect
-        self.driver_error: Any = self.dialect.dbapi.Error
+        self.driver_error: Any = self.dialect.import_dbapi().Error
         self._clock = clock
         self._ready = False
-        self._here = threading.local()
-        self._renew_locks()
-        _databases.add(self)
-
-    def _renew_locks(self) -> None:
-        """Make the locks, also in a forked child: another thread of the parent's may have held them."""
         self._preparing = threading.Lock()
         self._writing = threading.Lock()
+        self._here = threading.local()
+        _databases.add(self)
 
     @property
     def is_sqlite(self) -> bool:
@@ -198,8 +196,8 @@ class Database:
             raw = self.dialect.connect(*arguments, **options, autocommit=True)
             if self.dialect.name != "postgresql":
                 # Without gap locks, on which two new owners would deadlock; and nothing is ever cut to fit.
-                mode = "tx_isolation = 'READ-COMMITTED', sql_mode = concat(@@sql_mode, ',STRICT_ALL_TABLES')"
-                raw.cursor().execute(f"SET SESSION {mode}")
+                raw.cursor().execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                raw.cursor().execute("SET SESSION sql_mode = concat(@@sql_mode, ',STRICT_ALL_TABLES')")
         except self.driver_error as error:
             self.fail(error)
         return raw
@@ -207,13 +205,31 @@ class Database:
     def _open_sqlite(self, arguments: Any, options: dict[str, Any]) -> Any:
         options |= {"isolation_level": None, "check_same_thread": False, "timeout": _BUSY_SECONDS}
         raw = self.dialect.connect(*arguments, **options)
-        try:
-            for pragma in ("journal_mode = WAL", "synchronous = FULL"):
-                raw.cursor().execute(f"PRAGMA {pragma}")
-        except self.driver_error:
-            raw.close()
-            raise
+        raw.cursor().execute("PRAGMA synchronous = FULL")
         return raw
+
+    def _make_file(self) -> None:
+        """Make the SQLite file where there is none, and have it write ahead (WAL), which it remembers."""
+        Path(self._url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        raw = self._open()
+        try:
+            self._write_ahead(raw.cursor())
+        except self.driver_error as error:
+            self.fail(error)
+        finally:
+            raw.close()
+
+    def _write_ahead(self, cursor: Any) -> None:
+        for _ in range(_SWITCHES):
+            try:
+                cursor.execute("PRAGMA journal_mode = WAL")
+            except self.dialect.dbapi.OperationalError:
+                # For this alone SQLite does not wait while another process does the same; for BEGIN it does.
+                cursor.execute("BEGIN IMMEDIATE")
+                cursor.execute("ROLLBACK")
+            else:
+                return
+        cursor.execute("PRAGMA journal_mode = WAL")
 
     def fail(self, error: BaseException) -> NoReturn:
         """Turn a driver's error into the tree's, and forget a connection that is gone."""
@@ -236,8 +252,7 @@ class Database:
                 return
             try:
                 if self.is_sqlite:
-                    Path(self._url.database or "").parent.mkdir(parents=True, exist_ok=True)
-                    self._open().close()
+                    self._make_file()
                 self._prepare(create)
             except (DBAPIError, OSError) as error:
                 cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
@@ -276,12 +291,19 @@ class Database:
         return schema.SCHEMA_VERSION
 
 
-def _renew_all_locks() -> None:
+def _let_go() -> None:
+    """Close this thread's SQLite connections before it forks, so that the child inherits none.
+
+    SQLite keeps the locks of a file once for a process: a child that opens the file anew while it has an inherited
+    connection would believe that it holds them too (sqlite.org/howtocorrupt.html §2.6).
+    """
     for database in list(_databases):
-        database._renew_locks()
+        kept = database._kept()
+        if database.is_sqlite and kept is not None and not kept.in_transaction and kept.pid == os.getpid():
+            database._drop()
 
 
-os.register_at_fork(after_in_child=_renew_all_locks)
+os.register_at_fork(before=_let_go)
 
 
 def _server_time(dialect: str) -> ClauseElement:

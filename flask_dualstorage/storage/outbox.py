@@ -16,13 +16,15 @@ from sqlalchemy import Select, and_, bindparam, delete, func, insert, or_, selec
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.sql.elements import ClauseElement
 
-from ..errors import OutboxFull
+from ..errors import OutboxFull, ValidationFailed
+from ..policy.references import parents
 from ..types import PENDING, UNSETTLED, Attributes, Json, Kind, RecordId, State, Write
 from . import schema
 from .database import Connection, Database, Statement, new_id
 
 _write, _owner, _alias, _nonce = schema.write, schema.owner, schema.alias, schema.nonce
 _COLUMNS = tuple(column.name for column in _write.columns)
+_OWNER_STATE = ("epoch", "settled_seq", "pending", "heir", "retry_after")
 _FIXED = ("seq", "id", "owner", "collection", "upstream", "created_at")
 
 
@@ -79,9 +81,13 @@ _REFERRING = Statement(_of_owner(_unsettled, _write.c.refers == 1))
 _LANE = Statement(_of_owner(_same(_write.c.store), _same(_write.c.record_id), _since))
 _BY_ID = Statement(select(*_write.columns).where(_same(_write.c.owner), _same(_write.c.id)))
 _MADE = Statement(_of_owner(_same(_write.c.record_id), _write.c.kind == Kind.CREATE.value))
-_UNDER = Statement(
+# Not LIKE: to SQLite "A" is like "a".
+_is_under = func.substr(_write.c.url, 1, bindparam("length")) == bindparam("above")
+_UNDER = Statement(select(_write.c.id).where(_same(_write.c.owner), _unsettled, _is_under).limit(1))
+_CREATE_AT = Statement(
     select(_write.c.id)
-    .where(_same(_write.c.owner), _unsettled, _write.c.url.startswith(bindparam("above"), escape="!"))
+    .where(_same(_write.c.owner), _same(_write.c.record_id), _same(_write.c.url), _unsettled)
+    .where(_write.c.kind == Kind.CREATE.value)
     .limit(1)
 )
 _COUNTS = Statement(
@@ -110,7 +116,7 @@ _ALIAS = Statement(
     select(_alias.c.record_id, _alias.c.record_id_is_int).where(_same(_alias.c.owner), _same(_alias.c.temp_id))
 )
 
-_ROW = select(_owner.c.epoch, _owner.c.settled_seq, _owner.c.pending, _owner.c.heir).where(_same(_owner.c.owner))
+_ROW = select(*(_owner.c[name] for name in _OWNER_STATE)).where(_same(_owner.c.owner))
 # SQLite has no row locks and needs none: BEGIN IMMEDIATE is the lock.
 _LOCK = Statement(lambda dialect: _ROW if dialect == "sqlite" else _ROW.with_for_update())
 
@@ -122,16 +128,16 @@ def _insert_ignoring(table: Any, *names: str) -> Statement:
             return sqlite.insert(table).values(values).on_conflict_do_nothing()
         if dialect == "postgresql":
             return postgresql.insert(table).values(values).on_conflict_do_nothing()
-        return mysql.insert(table).values(values).prefix_with("IGNORE")
+        # Not INSERT IGNORE, which would leave a shared lock on the row that is there: two that then want to change it
+        # would be a deadlock.
+        return mysql.insert(table).values(values).on_duplicate_key_update({names[0]: table.c[names[0]]})
 
     return Statement(construct)
 
 
-_ADD_OWNER = _insert_ignoring(_owner, "owner", "epoch", "settled_seq", "pending", "heir")
+_ADD_OWNER = _insert_ignoring(_owner, "owner", *_OWNER_STATE)
 _ADD_ALIAS = _insert_ignoring(_alias, *(column.name for column in _alias.columns))
-_SET_OWNER = Statement(
-    update(_owner).where(_owner.c.owner == bindparam("of")).values(_bind("epoch", "settled_seq", "pending", "heir"))
-)
+_SET_OWNER = Statement(update(_owner).where(_owner.c.owner == bindparam("of")).values(_bind(*_OWNER_STATE)))
 _INSERT = Statement(insert(_write).values(_bind(*(name for name in _COLUMNS if name != "seq"))))
 _UPDATE = Statement(
     update(_write)
@@ -215,14 +221,14 @@ class Outbox:
         return _first_id(self.database.read(_ALIAS, {"owner": owner, "temp_id": temp_id}))
 
     @contextmanager
-    def transaction(self, owner: str) -> Iterator[OwnerTransaction]:
+    def transaction(self, owner: str, *, follow: bool = True) -> Iterator[OwnerTransaction]:
         """Change one owner's writes: all of it is committed, or nothing is.
 
-        Where the owner's storage was adopted, the transaction is the adopter's: later writes follow.
+        Where the owner's storage was adopted, the transaction is the adopter's: later writes ``follow``.
         """
         with self.database.transaction() as connection:
             change = OwnerTransaction(connection, owner)
-            while change.heir is not None:
+            while follow and change.heir is not None:
                 change = OwnerTransaction(connection, change.heir)
             change.now = self.database.now()
             yield change
@@ -254,20 +260,30 @@ class OwnerTransaction:
         row = self._lock()
         if row is None:
             # The epoch of an owner without a row is empty too: copies made before the first write stay good.
-            first = {"owner": owner, "epoch": "", "settled_seq": 0, "pending": 0, "heir": None}
+            first = {"owner": owner, "epoch": "", "settled_seq": 0, "pending": 0, "heir": None, "retry_after": None}
             connection.run(_ADD_OWNER, first)
             row = self._lock()
-        self.epoch, self.settled_seq, self._pending, self.heir = row
-        self._row = tuple(row)
+        self.epoch, self.settled_seq, self._pending, self.heir, asked = row
+        self._retry_after: dict[str, float] = {} if asked is None else orjson.loads(asked)
+        self._row = self._values()
 
     def _lock(self) -> Any:
         return self._connection.run(_LOCK, {"owner": self.owner}).fetchone()
 
     def finish(self) -> None:
         """Write back the owner's row where it changed; the last statement before the commit."""
-        if (self.epoch, self.settled_seq, self._pending, self.heir) != self._row:
-            values = {"epoch": self.epoch, "settled_seq": self.settled_seq, "pending": self._pending, "heir": self.heir}
+        values = self._values()
+        if values != self._row:
             self._connection.run(_SET_OWNER, values | {"of": self.owner})
+
+    def _values(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "settled_seq": self.settled_seq,
+            "pending": self._pending,
+            "heir": self.heir,
+            "retry_after": _encode(self._retry_after or None),
+        }
 
     def next_settled_seq(self) -> int:
         """Take the owner's next number: settles are ordered by it, not by clocks."""
@@ -287,7 +303,16 @@ class OwnerTransaction:
             )
 
     def insert(self, write: Write) -> Write:
-        """Add a write at the end of its lane; gives it with its ``seq``."""
+        """Add a write at the end of its lane; gives it with its ``seq``.
+
+        Raises ``ValidationFailed`` for a store whose name is too long for the tables.
+        """
+        if len(write.store) > schema.MAX_STORE:
+            message = f"its name has {len(write.store):,} characters, and a store at most {schema.MAX_STORE}."
+            raise ValidationFailed({"store": message})
+        asked = self._retry_after.get(write.upstream, 0.0)
+        if asked > self.now and write.state is State.QUEUED:
+            write = replace(write, retry_after=asked)
         values = _to_row(write)
         del values["seq"]
         cursor = self._connection.run(_INSERT, values)
@@ -342,8 +367,16 @@ class OwnerTransaction:
 
     def has_under(self, path: str) -> bool:
         """Say whether writes wait in a collection nested under the record at ``path``: its delete goes after them."""
-        above = path.replace("!", "!!").replace("%", "!%").replace("_", "!_") + "/"
-        return self._connection.run(_UNDER, {"owner": self.owner, "above": above}).fetchone() is not None
+        above = {"above": path + "/", "length": len(path) + 1}
+        return self._connection.run(_UNDER, {"owner": self.owner, **above}).fetchone() is not None
+
+    def is_under_new(self, url: str) -> bool:
+        """Say whether a collection at ``url`` is nested under a record whose create waits."""
+        return any(self._has_create(above, record_id) for above, record_id in parents(url))
+
+    def _has_create(self, url: str, record_id: str) -> bool:
+        values = {"owner": self.owner, "record_id": record_id, "url": url}
+        return self._connection.run(_CREATE_AT, values).fetchone() is not None
 
     def made(self, temp_id: str) -> Write | None:
         """Read the create, settled or not, that this owner made under ``temp_id``."""
@@ -365,7 +398,8 @@ class OwnerTransaction:
         self._connection.run(_ADD_ALIAS, values)
 
     def postpone(self, upstream: str, until: float) -> None:
-        """Let no queued write for ``upstream`` go before ``until``: it asked us to wait."""
+        """Let no write for ``upstream`` go before ``until``, those to come included: it asked us to wait."""
+        self._retry_after[upstream] = max(until, self._retry_after.get(upstream, 0.0))
         self._connection.run(_POSTPONE, {"owner": self.owner, "of": upstream, "until": until})
 
     def nonce(self, nonce: str, content: str) -> Used | None:
@@ -476,6 +510,7 @@ def _to_row(write: Write) -> dict[str, Any]:
         "lease": write.lease,
         "key": write.key,
         "key_since": write.key_since,
+        "may_have_arrived": int(write.may_have_arrived),
         "method": write.method,
         "path": write.path,
         "body": write.body,
@@ -516,6 +551,7 @@ def _to_write(row: Any) -> Write:
         lease,
         key,
         key_since,
+        arrived,
         method,
         path,
         body,
@@ -551,6 +587,7 @@ def _to_write(row: Any) -> Write:
         lease=lease,
         key=key,
         key_since=key_since,
+        may_have_arrived=bool(arrived),
         method=method,
         path=path,
         body=body,

@@ -21,6 +21,8 @@ from sqlalchemy.dialects.mysql import LONGBLOB
 
 #: The version of the tables below; a database of a newer one is refused.
 SCHEMA_VERSION = 1
+#: The longest name of a store, which is the URL of its collection where it declares no other.
+MAX_STORE = 512
 
 metadata = MetaData()
 
@@ -46,6 +48,7 @@ owner = Table(
     Column("settled_seq", _Big, nullable=False),
     Column("pending", _Big, nullable=False),
     Column("heir", String(255)),
+    Column("retry_after", _Json),
     **_MYSQL,
 )
 
@@ -57,7 +60,7 @@ write = Table(
     Column("id", String(32), nullable=False),
     Column("owner", String(255), nullable=False),
     Column("collection", String(255), nullable=False),
-    Column("store", String(512), nullable=False),
+    Column("store", String(MAX_STORE), nullable=False),
     Column("url", Text, nullable=False),
     Column("params", _Json, nullable=False),
     Column("upstream", String(255), nullable=False),
@@ -79,6 +82,7 @@ write = Table(
     Column("lease", Double, nullable=False),
     Column("key", String(64)),
     Column("key_since", Double, nullable=False),
+    Column("may_have_arrived", SmallInteger, nullable=False),
     Column("method", String(16)),
     Column("path", Text),
     Column("body", _Json),
@@ -111,7 +115,7 @@ alias = Table(
     metadata,
     Column("owner", String(255), primary_key=True),
     Column("temp_id", String(36), primary_key=True),
-    Column("store", String(512), nullable=False),
+    Column("store", String(MAX_STORE), nullable=False),
     Column("record_id", String(255), nullable=False),
     Column("record_id_is_int", SmallInteger, nullable=False),
     **_MYSQL,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import RecordGone, ValidationFailed
-from ..policy.coalescing import Edit
+from ..policy.coalescing import edit_of
 from ..policy.settling import thaw
-from ..policy.values import changes
 from ..storage.outbox import OwnerTransaction
 from ..types import State, Write
 from .engine import Engine
@@ -46,12 +45,10 @@ def _join_local(first: OwnerTransaction, second: OwnerTransaction, write: Write)
 
 
 def _join_lane(engine: Engine, first: OwnerTransaction, second: OwnerTransaction, write: Write) -> None:
-    changed = None if write.attributes is None else changes(write.base, write.attributes)
-    edit = Edit(write.kind, write.attributes, changed, write.base, write.validator, write.patch)
     declared = engine.declaration(write)
     first.remove(write)
     try:
-        enqueue(engine, second, declared, write.record_id, edit, second.settled_seq, write.id)
+        enqueue(engine, second, declared, write.record_id, edit_of(write), second.settled_seq, write.id)
     except (RecordGone, ValidationFailed) as error:
         refused = replace(write, owner=second.owner, state=State.REJECTED, not_before=None, reason=str(error))
         second.insert(thaw(refused))

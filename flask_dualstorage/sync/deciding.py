@@ -7,7 +7,7 @@ from dataclasses import replace
 from ..errors import RecordGone, WriteBusy
 from ..policy.values import changes
 from ..storage.outbox import OwnerTransaction
-from ..types import State, Write
+from ..types import AT_ONCE, State, Write
 from .engine import Engine
 from .enqueuing import vanish
 from .flush import Flush
@@ -20,8 +20,7 @@ def retry(engine: Engine, owner: str, write_id: str) -> Write:
     """
     with engine.outbox.transaction(owner) as change:
         write = _pending(change, write_id)
-        state = State.IN_DOUBT if write.frozen and write.state is State.IN_DOUBT else State.QUEUED
-        again = replace(write, state=state, not_before=change.now)
+        again = replace(write, state=State.QUEUED, not_before=AT_ONCE)
         if write.state is State.CONFLICT:
             again = _on_theirs(again)
         change.update(write, again)

@@ -51,9 +51,11 @@ class Credentials:
 class Upstream:
     """One upstream in this process: its client and its breaker. ``online`` is None until it was asked once."""
 
-    def __init__(self, config: UpstreamConfig, clock: Callable[[], float], pool_size: int) -> None:
+    def __init__(
+        self, config: UpstreamConfig, clock: Callable[[], float], ticks: Callable[[], float], pool_size: int
+    ) -> None:
         self.config = config
-        self.breaker = Breaker(config.breaker_threshold, config.breaker_cooldown, clock)
+        self.breaker = Breaker(config.breaker_threshold, config.breaker_cooldown, ticks)
         self.online: bool | None = None
         self._clock = clock
         self._client = Client(
@@ -89,7 +91,10 @@ class Engine:
 
     app: Flask
     config: Config
+    #: Seconds since 1970: the age of copies, dates in answers.
     clock: Callable[[], float]
+    #: Seconds that never go backwards: the breaker's.
+    ticks: Callable[[], float]
     outbox: Outbox
     bases: Bases
     declaration: Callable[[Write], Declaration]
@@ -108,7 +113,7 @@ class Engine:
             if config is None:
                 key = "DUALSTORAGE_UPSTREAM_URL" if name == "default" else f"DUALSTORAGE_UPSTREAMS[{name!r}]"
                 raise ConfigurationError(f"{key} is not set; it takes the base URL of the API.")
-            created = Upstream(config, self.clock, max(self.config.sync_concurrency, 8))
+            created = Upstream(config, self.clock, self.ticks, max(self.config.sync_concurrency, 8))
             found = self._upstreams.setdefault(name, created)
         return found
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from ..errors import RecordGone, ValidationFailed
 from ..policy import references
 from ..policy.coalescing import Action, Decision, Edit, coalesce
-from ..policy.references import record_path
 from ..policy.settling import thaw
 from ..storage.outbox import OwnerTransaction
-from ..types import UNSETTLED, Declaration, Kind, RecordId, State, Write
+from ..types import AT_ONCE, UNSETTLED, Declaration, Kind, RecordId, State, Write
+from ..upstream.dialects import path_of
 from .engine import Engine
 
 
@@ -49,7 +49,8 @@ def enqueue(
         raise RecordGone(f"There is no record {record_id!r} here: it was never made, or given up before it was sent.")
     if done and not lane:
         edit = _on_top_of(edit, done[-1])
-    decision = coalesce(lane, edit, fold=may_fold(change, declared, lane, unbound))
+    apart = refers_to_later(change, lane, unbound)
+    decision = coalesce(lane, edit, fold=declared.coalesce, apart=apart)
     return _carry_out(engine, change, declared, record_id, lane, decision, unbound, write_id)
 
 
@@ -94,12 +95,10 @@ def _on_top_of(edit: Edit, done: Write) -> Edit:
     return replace(edit, attributes=attributes, base=done.theirs, validator=done.validator)
 
 
-def may_fold(change: OwnerTransaction, declared: Declaration, lane: Sequence[Write], unbound: set[str]) -> bool:
-    """An edit that refers to a record made later than the tail stays apart, or the two would wait for each other."""
-    if not declared.coalesce:
-        return False
-    made = [change.made(temp_id) for temp_id in unbound]
-    return not lane or all(create is None or create.seq < lane[-1].seq for create in made)
+def refers_to_later(change: OwnerTransaction, lane: Sequence[Write], unbound: set[str]) -> bool:
+    """Say whether an edit refers to a record made later than the tail: folded, the two would wait for each other."""
+    made = [change.made(temp_id) for temp_id in unbound] if lane else []
+    return any(create is not None and create.seq > lane[-1].seq for create in made)
 
 
 def _carry_out(
@@ -123,7 +122,8 @@ def _carry_out(
         return Enqueued(fold_into(change, lane[-1], edit, decision.state, bool(unbound)))
     change.check_room(engine.config.max_pending)
     write = new_write(declared, change.owner, record_id, edit, now=change.now, write_id=write_id, state=State.QUEUED)
-    waits = bool(unbound) or (edit.kind is Kind.DELETE and change.has_under(record_path(declared.url, record_id)))
+    waits = bool(unbound) or change.is_under_new(declared.url)
+    waits = waits or (edit.kind is Kind.DELETE and change.has_under(path_of(declared, record_id)))
     return Enqueued(change.insert(replace(write, refers=bool(unbound))), lane_free=not lane and not waits)
 
 
@@ -150,7 +150,7 @@ def new_write(
         refers=False,
         edits=1,
         created_at=now,
-        not_before=None if state is State.LOCAL else now,
+        not_before=None if state is State.LOCAL else AT_ONCE,
     )
 
 
@@ -166,7 +166,7 @@ def fold_into(change: OwnerTransaction, tail: Write, edit: Edit, state: State, r
         patch=edit.patch,
         refers=tail.refers or refers,
         edits=tail.edits + 1,
-        not_before=None if state is State.CONFLICT else change.now,
+        not_before=None if state is State.CONFLICT else AT_ONCE,
         reason=tail.reason if state is State.CONFLICT else None,
         problem=tail.problem if state is State.CONFLICT else None,
         theirs=tail.theirs if state is State.CONFLICT else None,

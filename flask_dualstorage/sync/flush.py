@@ -54,6 +54,9 @@ class Flush:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     asked_to_wait: float = 0.0
     _stopped: set[str] = field(default_factory=set)
+    #: Upstreams that refused the owner's credential last time: one write tries the new one before the rest go.
+    _probing: set[str] = field(default_factory=set)
+    _answered: set[str] = field(default_factory=set)
     _credentials: dict[str, Credentials] = field(default_factory=dict)
     _in_flight: dict[Future[Outcome], tuple[Write, Declaration]] = field(default_factory=dict)
 
@@ -88,6 +91,7 @@ class Flush:
         writes = self.engine.outbox.pending(self.owner)
         waits = waits_for(writes)
         wanted = with_those_it_waits_for(writes, waits, self.chosen)
+        self._probing |= {write.upstream for write in writes if _was_unauthorized(write)} - self._answered
         now = self.engine.outbox.now()
         due = ready([write for write in writes if write.id in wanted], waits, now, explicit=self.explicit)
         self.asked_to_wait = max([self.asked_to_wait, *(write.retry_after - now for write in writes)])
@@ -122,17 +126,32 @@ class Flush:
                 own_call = write.id == self.own_call
                 settled.append(settle(self.engine, change, write, outcome, declared, own_call=own_call))
                 self._note(write, outcome)
-            while due and len(claimed) < free:
-                found = change.find(due.popleft().id)
-                if found is None or not self._may_send(found.upstream):
-                    continue
-                claimed += self._claim(change, found)
+            for write in self._next(due, free):
+                found = change.find(write.id)
+                claimed += [] if found is None else self._claim(change, found)
         done.clear()
         for each in settled:
             tell(self.engine, each)
             if each.write.state is State.APPLIED and not each.late:
                 self.applied.append(each.write)
         return claimed
+
+    def _next(self, due: deque[Write], free: int) -> list[Write]:
+        """Take the next writes that may be claimed; of an upstream that is probed only one at a time."""
+        chosen: list[Write] = []
+        held: list[Write] = []
+        probed = {write.upstream for write, _ in self._in_flight.values()} & self._probing
+        while due and len(chosen) < free:
+            write = due.popleft()
+            if not self._may_send(write.upstream):
+                continue
+            if write.upstream in probed:
+                held.append(write)
+                continue
+            chosen.append(write)
+            probed |= {write.upstream} & self._probing
+        due.extendleft(reversed(held))
+        return chosen
 
     def _claim(self, change: OwnerTransaction, write: Write) -> list[Job]:
         """Claim one write; where this process does not know its upstream or its collection, it waits and says so."""
@@ -152,6 +171,9 @@ class Flush:
     def _note(self, write: Write, outcome: Outcome) -> None:
         self.outcomes[write.id] = outcome
         self.asked_to_wait = max(self.asked_to_wait, outcome.retry_after or 0.0)
+        if outcome.meaning is not Meaning.UNAUTHORIZED:
+            self._answered.add(write.upstream)
+            self._probing.discard(write.upstream)
         if outcome.meaning is Meaning.UNAUTHORIZED or outcome.retry_after is not None:
             self._stopped.add(write.upstream)
 
@@ -172,6 +194,10 @@ def _result(job: Future[Outcome]) -> Outcome:
         return job.result()
     log.error("sending a write failed", exc_info=error)
     return Outcome(Meaning.IN_DOUBT, reason=f"Sending it failed here ({type(error).__name__}: {error}).")
+
+
+def _was_unauthorized(write: Write) -> bool:
+    return write.state is State.QUEUED and write.problem is not None and write.problem.get("status") == 401
 
 
 def flush(

@@ -13,7 +13,7 @@ from ..errors import NotCached, UpstreamError, UpstreamUnreachable
 from ..policy.outcomes import ReadMeaning, ReadOutcome, read_outcome, strong_validator
 from ..policy.problems import problem_of
 from ..policy.references import find
-from ..policy.values import BadAnswer, as_record, as_records
+from ..policy.values import BadAnswer, as_record, as_records, same
 from ..policy.views import Seen, View, kept_validators, key_of, lay_over, newer
 from ..storage.outbox import StoreState
 from ..types import Answer, Attributes, Declaration, Envelope, Json, Kind, RecordId, Request
@@ -108,7 +108,10 @@ class Subject:
         bases, store = self.engine.bases, self.declared.store
         own = _of_epoch(bases.get(self.owner, store, self.query), state.epoch)
         listed = _of_epoch(bases.get(self.owner, store), state.epoch)
-        envelope = newer(own, None if listed is None else _cut(listed, self.declared, record_id))
+        listed = None if listed is None else _cut(listed, self.declared, record_id)
+        envelope = newer(own, listed)
+        if listed is not None and own is not None and envelope is listed:
+            envelope = _with_validators(listed, own)
         if envelope is None:
             return _Here(None, state, own)
         over = [write for write in state.writes if write.settled_seq > envelope.began]
@@ -144,6 +147,13 @@ def _of_epoch(envelope: Envelope | None, epoch: str) -> Envelope | None:
     return envelope if envelope is not None and envelope.epoch == epoch else None
 
 
+def _with_validators(listed: Envelope, own: Envelope) -> Envelope:
+    """The list's copy of a record, with what the record's own copy knows of it as long as both show the same."""
+    if not same(listed.records, own.records):
+        return listed
+    return replace(listed, validators={**own.validators, **listed.validators})
+
+
 def _cut(envelope: Envelope, declared: Declaration, record_id: RecordId) -> Envelope | None:
     found = [each for each in envelope.records if key_of(each, declared.key_attribute) == str(record_id)]
     return replace(envelope, records=found) if found else None
@@ -171,7 +181,7 @@ def _from_here(subject: Subject, here: _Here, reason: str | None) -> Loaded:
 
 
 def _age(engine: Engine, envelope: Envelope) -> float:
-    return max(0.0, engine.clock() - envelope.fetched_at)
+    return max(0.0, engine.clock() - envelope.asked_at)
 
 
 # --- with one ------------------------------------------------------------------------------------------------
@@ -190,10 +200,11 @@ def fetch(subject: Subject) -> Loaded:
         return _from_here(subject, here, HELD)
     if here.envelope is not None and _age(subject.engine, here.envelope) < subject.fetch.max_age:
         return _from_here(subject, here, None)
+    asked_at = subject.engine.clock()
     outcome = _get(subject, here.validated)
     match outcome.meaning:
         case ReadMeaning.FRESH | ReadMeaning.NOT_MODIFIED:
-            return _keep(subject, here, outcome)
+            return _keep(subject, here, outcome, asked_at)
         case ReadMeaning.UNAVAILABLE:
             return _fall_back(subject, here, outcome)
         case ReadMeaning.GONE if subject.record_id is not None:
@@ -265,7 +276,7 @@ def _validators(subject: Subject, outcome: ReadOutcome) -> dict[str, str]:
     return {} if validator is None else {str(subject.record_id): validator}
 
 
-def _keep(subject: Subject, here: _Here, outcome: ReadOutcome) -> Loaded:
+def _keep(subject: Subject, here: _Here, outcome: ReadOutcome, asked_at: float) -> Loaded:
     """Replace the copy by what came, and lay over it what was settled since the request began, or waits."""
     key = subject.declared.key_attribute
     records = outcome.records
@@ -278,7 +289,7 @@ def _keep(subject: Subject, here: _Here, outcome: ReadOutcome) -> Loaded:
         records=records,
         epoch=here.state.epoch,
         began=here.state.settled_seq,
-        fetched_at=subject.engine.clock(),
+        asked_at=asked_at,
         complete=not subject.fetch.params,
         validators={**validators, **_validators(subject, outcome)},
         etag=headers.get("ETag") or (before.etag if before else None),

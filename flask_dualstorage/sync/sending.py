@@ -52,15 +52,18 @@ def claim(
     """
     if not is_due(write, change.now, explicit=explicit):
         return None
-    if write.state is State.SENDING and not resend_is_safe(write, engine.rules(declared), change.now):
-        reason = "Its answer never came: the process that sent it ended, or lost its way."
+    in_doubt = write.state in (State.SENDING, State.IN_DOUBT)
+    if in_doubt and not resend_is_safe(write, engine.rules(declared), change.now):
+        reason = write.reason or "Its answer never came: the process that sent it ended, or lost its way."
         change.update(write, replace(write, state=State.IN_DOUBT, not_before=None, lease=0.0, reason=reason))
         return None
     claimed = write if write.frozen else _freeze(change, write, declared)
     if claimed is None:
         return None
     lease = change.now + deadline + LEASE_GRACE
-    return change.update(write, replace(claimed, state=State.SENDING, fence=write.fence + 1, lease=lease))
+    arrived = claimed.may_have_arrived or in_doubt
+    claimed = replace(claimed, state=State.SENDING, fence=write.fence + 1, lease=lease, may_have_arrived=arrived)
+    return change.update(write, claimed)
 
 
 def _freeze(change: OwnerTransaction, write: Write, declared: Declaration) -> Write | None:

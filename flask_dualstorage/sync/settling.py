@@ -8,13 +8,12 @@ from blinker import NamedSignal
 
 from .. import signals
 from ..policy import references
-from ..policy.coalescing import Action, Edit, coalesce
+from ..policy.coalescing import Action, coalesce, edit_of
 from ..policy.settling import applied, rebase, transition
-from ..policy.values import changes
 from ..storage.outbox import OwnerTransaction
 from ..types import Declaration, Meaning, Outcome, State, Write
 from .engine import Engine, log
-from .enqueuing import fold_into, may_fold, vanish
+from .enqueuing import fold_into, refers_to_later, vanish
 from .sending import with_real_ids
 
 
@@ -121,11 +120,8 @@ def _is_referred_to(change: OwnerTransaction, write: Write) -> bool:
 
 def _fold_tail(change: OwnerTransaction, declared: Declaration, head: Write, tail: Write) -> Write:
     """The head is no longer frozen: head and tail become one write again, by the ordinary table."""
-    edit = Edit(
-        tail.kind, tail.attributes, changes(tail.base, tail.attributes or {}), tail.base, tail.validator, tail.patch
-    )
     refers_to = references.of_write(tail.attributes, tail.url, tail.record_id) if tail.refers else set()
-    decision = coalesce([head], edit, fold=may_fold(change, declared, [head], refers_to))
+    decision = coalesce([head], edit_of(tail), fold=declared.coalesce, apart=refers_to_later(change, [head], refers_to))
     if decision.action is Action.ENQUEUE:
         return head
     if decision.action is Action.VANISH:

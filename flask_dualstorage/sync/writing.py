@@ -170,7 +170,7 @@ def _again(engine: Engine, change: OwnerTransaction, target: Target, edit: Edit,
     # It was withdrawn, but may have been applied all the same: the same key lets the upstream tell.
     method, path, body = request_of(joined.write, target.declared)
     known = replace(joined.write, key=used.key, key_since=change.now, method=method, path=path, body=body)
-    return replace(joined, write=change.update(joined.write, known))
+    return replace(joined, write=change.update(joined.write, replace(known, may_have_arrived=True)))
 
 
 def _enqueue(
@@ -182,7 +182,7 @@ def _enqueue(
 def _content_of(target: Target, edit: Edit) -> str:
     """Tell one content from another: what a form says, without the id that we made up for it."""
     known = None if edit.kind is Kind.CREATE else str(target.record_id)
-    content = [target.declared.store, known, edit.kind, edit.changed]
+    content = [target.declared.store, known, edit.kind, edit.given]
     return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

@@ -8,10 +8,9 @@ import orjson
 
 from ..errors import ConfigurationError, ValidationFailed
 from ..policy.coalescing import Edit
-from ..policy.references import is_temp_id
+from ..policy.references import is_temp_id, record_path
 from ..policy.values import changes, check_json
 from ..types import Attributes, Declaration, Json, Kind, RecordId, Write
-from .paths import record_path
 
 
 @dataclass(frozen=True, slots=True)

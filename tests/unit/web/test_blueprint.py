@@ -277,21 +277,21 @@ class TestPending:
                 "w2", "/people/tmp-1/notes", "tmp-" + "1" * 32, "create", waits_for=["w1"], reason="goes after another"
             ),
             PendingWrite("w3", kind="delete", state="sending"),
-            PendingWrite("w4", not_before="2026-01-02T04:00:00Z", reason="the upstream is out of reach"),
+            PendingWrite("w4", attempts=1, not_before="2026-01-02T04:00:00Z", reason="the upstream is out of reach"),
             PendingWrite("w5", state="rejected", reason="422", problem={"title": "Invalid", "detail": "age is < 0"}),
             PendingWrite("w6", state="rejected", reason="Invalid", problem={"title": "Invalid"}),
         ]
         page = client.get("/dualstorage/").text
         rows = [" ".join(re.sub("<[^>]+>", " ", row).split()) for row in re.findall("<tr id=.*?</tr>", page, re.S)]
         assert rows == [
-            "New record name, age /people 2026-01-02 03:04:05 UTC ○ waiting to be sent",
-            "New record age /people/tmp-1/notes 2026-01-02 03:04:05 UTC ○ waiting to be sent goes after another "
-            "Goes after New record in /people .",
-            "Deletion of 7 /people 2026-01-02 03:04:05 UTC ➤ being sent",
-            "Change of 7 age /people 2026-01-02 03:04:05 UTC ○ waiting to be sent the upstream is out of reach "
-            "Tried again after 2026-01-02 04:00:00 UTC .",
-            "Change of 7 age /people 2026-01-02 03:04:05 UTC ✗ refused 422 age is &lt; 0",
-            "Change of 7 age /people 2026-01-02 03:04:05 UTC ✗ refused Invalid",
+            "New record: Turing name, age /people 2026-01-02 03:04:05 UTC ○ waiting to be sent",
+            "New record: Turing age /people/(new)/notes 2026-01-02 03:04:05 UTC ○ waiting to be sent goes after another "
+            "Goes after New record: Turing in /people .",
+            "Deletion of 7: Turing /people 2026-01-02 03:04:05 UTC ➤ being sent",
+            "Change of 7: Turing age /people 2026-01-02 03:04:05 UTC ○ waiting to be sent the upstream is out of reach "
+            "Not tried again by itself before 2026-01-02 04:00:00 UTC .",
+            "Change of 7: Turing age /people 2026-01-02 03:04:05 UTC ✗ refused 422 age is &lt; 0",
+            "Change of 7: Turing age /people 2026-01-02 03:04:05 UTC ✗ refused Invalid",
         ]
         assert '<a href="#write-w1">' in page
 
