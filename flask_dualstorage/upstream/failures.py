@@ -42,7 +42,7 @@ def failure(name: str, error: Exception, exchange: Exchange, limit: int) -> Fail
 
     The sentences are our own: those of the exceptions may hold a URL with a credential, or a piece of a body.
     """
-    who = f"The upstream {name!r}"
+    who = "The upstream" if name == "default" else f"The upstream {name!r}"
     if isinstance(error, TooLarge):
         return Failure(Fault.TOO_LARGE, f"{who} sent an answer of more than {limit} bytes.")
     fault, rows = (Fault.CUT, _CUT) if exchange.sent else (Fault.UNSENT, _UNSENT)

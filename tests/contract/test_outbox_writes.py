@@ -30,7 +30,6 @@ FULL: dict[str, Any] = {
     "refers": True,
     "edits": 3,
     "created_at": 1_700_000_000.123456,
-    "may_have_arrived": True,
     "attempts": 7,
     "fence": 9,
     "not_before": 1_700_000_001.25,

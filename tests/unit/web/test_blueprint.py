@@ -285,8 +285,8 @@ class TestPending:
         rows = [" ".join(re.sub("<[^>]+>", " ", row).split()) for row in re.findall("<tr id=.*?</tr>", page, re.S)]
         assert rows == [
             "New record: Turing name, age /people 2026-01-02 03:04:05 UTC ○ waiting to be sent",
-            "New record: Turing age /people/(new)/notes 2026-01-02 03:04:05 UTC ○ waiting to be sent goes after another "
-            "Goes after New record: Turing in /people .",
+            "New record: Turing age /people/(new)/notes 2026-01-02 03:04:05 UTC ○ waiting to be sent "
+            "goes after another Goes after New record: Turing in /people .",
             "Deletion of 7: Turing /people 2026-01-02 03:04:05 UTC ➤ being sent",
             "Change of 7: Turing age /people 2026-01-02 03:04:05 UTC ○ waiting to be sent the upstream is out of reach "
             "Not tried again by itself before 2026-01-02 04:00:00 UTC .",
