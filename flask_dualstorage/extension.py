@@ -138,6 +138,14 @@ class DualStorage(_Desk):
         """Name the hook ``(owner, upstream) -> requests auth | headers | None`` that gives an owner's credential."""
         return self._set("upstream_auth", hook)
 
+    def reconcile(self, hook: _Hook) -> _Hook:
+        """Name the hook ``(write, reader) -> record | None`` that finds what a create in doubt made.
+
+        ``reader.get(path, params=None)`` reads the upstream under the owner's credential. None: it made nothing, and
+        goes again.
+        """
+        return self._set("reconcile", hook)
+
     def _set(self, name: str, hook: _Hook) -> _Hook:
         self._hooks[name] = hook
         return hook
@@ -170,7 +178,7 @@ class AppDualStorage(_Desk):
             outbox=Outbox(database),
             bases=Bases(app.name, lambda: self._find_cache(cache), config.cache_timeout),
             declaration=self._declaration,
-            upstream_auth=self._upstream_auth,
+            hooks=hooks,
             memo=self._memo,
         )
 
@@ -200,10 +208,6 @@ class AppDualStorage(_Desk):
 
     def _declaration(self, write: Write) -> Declaration:
         return self._storage(write.owner).declaration(write)
-
-    def _upstream_auth(self, owner: str, upstream: str) -> Any:
-        hook = self._hooks.get("upstream_auth")
-        return None if hook is None else hook(owner, upstream)
 
     def _memo(self) -> MutableMapping[str, Any] | None:
         """Give what is remembered for this web request; in its environ, since ``g`` may outlive it in a test."""

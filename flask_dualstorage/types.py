@@ -137,6 +137,8 @@ class Outcome:
     response: Any = None
     #: This owner's queue must wait (429), or the upstream's as a whole (503).
     for_owner: bool = False
+    #: A write in doubt waits for its owner, whatever the policy.
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +205,10 @@ class Write:
     """A durable intent to create, update or delete one record: one row of the outbox.
 
     ``attributes`` is what the owner wants the record to be, ``base`` what it was made on, ``theirs`` what the
-    upstream said last. ``key`` set means *frozen*: the same key always carries the same ``method``, ``path``
-    and ``body``; ``may_have_arrived`` says that an earlier send of it was answered, or that nobody knows.
-    ``not_before`` and ``retry_after`` are clock seconds; ``not_before`` None waits for the owner.
+    upstream said last. ``attempts`` counts its sends, ``doubts`` those whose fate is unknown. ``key`` set means
+    *frozen*: the same key always carries the same ``method``, ``path`` and ``body``; ``may_have_arrived`` says that
+    an earlier send of it was answered, or that nobody knows. ``not_before`` and ``retry_after`` are clock seconds;
+    ``not_before`` None waits for the owner, and nothing happens before ``lease`` is over.
     """
 
     id: str
@@ -227,6 +230,7 @@ class Write:
     edits: int
     created_at: float
     attempts: int = 0
+    doubts: int = 0
     fence: int = 0
     not_before: float | None = AT_ONCE
     retry_after: float = 0.0

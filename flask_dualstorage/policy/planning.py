@@ -11,15 +11,16 @@ def is_due(write: Write, now: float, *, explicit: bool) -> bool:
     """Say whether a write may be claimed as far as it alone is concerned.
 
     ``explicit``, a call that somebody asked for, passes over the backoff that we chose, never over the wait that
-    the upstream asked for. A write being sent is due when its lease is over; one that waits for its owner never.
+    the upstream asked for. A write being sent is due when its lease is over, and so is one in doubt that has to be
+    looked for; one that waits for its owner never.
     """
-    if write.retry_after > now:
+    if write.retry_after > now or write.lease > now:
         return False
     match write.state:
         case State.QUEUED | State.IN_DOUBT:
             return write.not_before is not None and (explicit or write.not_before <= now)
         case State.SENDING:
-            return write.lease <= now
+            return True
         case _:
             return False
 

@@ -34,15 +34,15 @@ def resend_is_safe(write: Write, rules: Rules, now: float) -> bool:
 
 def transition(write: Write, outcome: Outcome, rules: Rules, *, now: float, jitter: float) -> Write:
     """Give ``write`` as it is after any outcome but *applied*; ``jitter`` is in [0, 1)."""
-    told = replace(write, reason=outcome.reason, problem=outcome.problem, lease=0.0)
+    told = replace(write, reason=outcome.reason, problem=outcome.problem)
     match outcome.meaning:
         case Meaning.UNREACHABLE | Meaning.NOT_NOW:
             return _queued_again(told, outcome, now, jitter)
         case Meaning.UNAUTHORIZED:
-            queued = replace(told, state=State.QUEUED, not_before=now)
+            queued = replace(told, state=State.QUEUED, lease=0.0, not_before=now)
             return queued if write.may_have_arrived else thaw(queued)
         case Meaning.IN_DOUBT:
-            return _in_doubt(told, rules, now, jitter)
+            return _in_doubt(told, outcome, rules, now, jitter)
         case Meaning.CONFLICT:
             return _refused(replace(told, theirs=outcome.record, validator=outcome.validator), State.CONFLICT)
         case Meaning.REJECTED:
@@ -58,6 +58,7 @@ def _queued_again(write: Write, outcome: Outcome, now: float, jitter: float) -> 
     queued = replace(
         write,
         state=State.QUEUED,
+        lease=0.0,
         attempts=attempts,
         not_before=now + backoff(attempts, jitter),
         retry_after=asked,
@@ -69,15 +70,26 @@ def _queued_again(write: Write, outcome: Outcome, now: float, jitter: float) -> 
 
 def _refused(write: Write, state: State) -> Write:
     """Definitely not taken: it waits for its owner, and what goes next is a new request."""
-    return thaw(replace(write, state=state, attempts=write.attempts + 1, not_before=None))
+    return thaw(replace(write, state=state, lease=0.0, attempts=write.attempts + 1, not_before=None))
 
 
-def _in_doubt(write: Write, rules: Rules, now: float, jitter: float) -> Write:
-    """Sent again by itself only where that is safe and not tried too often; else it waits for its owner."""
-    attempts = write.attempts + 1
-    goes_again = resend_is_safe(write, rules, now) and attempts < rules.max_attempts
-    due = now + backoff(attempts, jitter) if goes_again else None
-    return replace(write, state=State.IN_DOUBT, attempts=attempts, not_before=due, may_have_arrived=True)
+def _in_doubt(write: Write, outcome: Outcome, rules: Rules, now: float, jitter: float) -> Write:
+    """Tried again by itself where that is safe, or can be looked up, and not too often; else it waits for its owner.
+
+    What must be looked up is not looked for before ``write.lease`` is over: the upstream may still be at it.
+    """
+    attempts, doubts = write.attempts + 1, write.doubts + 1
+    safe = resend_is_safe(write, rules, now)
+    goes_again = (safe or rules.in_doubt == "auto") and doubts < rules.max_attempts and not outcome.hold
+    return replace(
+        write,
+        state=State.IN_DOUBT,
+        attempts=attempts,
+        doubts=doubts,
+        not_before=now + backoff(attempts, jitter) if goes_again else None,
+        lease=0.0 if safe else write.lease,
+        may_have_arrived=True,
+    )
 
 
 def thaw(write: Write) -> Write:

@@ -102,12 +102,13 @@ _DUE_OWNERS = Statement(
     .where(
         _write.c.settled_seq == UNSETTLED,
         _write.c.retry_after <= bindparam("now"),
+        _write.c.lease <= bindparam("now"),
         or_(
             and_(
                 or_(_write.c.state == State.QUEUED.value, _write.c.state == State.IN_DOUBT.value),
                 _write.c.not_before <= bindparam("now"),
             ),
-            and_(_write.c.state == State.SENDING.value, _write.c.lease <= bindparam("now")),
+            _write.c.state == State.SENDING.value,
         ),
     )
     .order_by(_write.c.owner)
@@ -504,6 +505,7 @@ def _to_row(write: Write) -> dict[str, Any]:
         "edits": write.edits,
         "created_at": write.created_at,
         "attempts": write.attempts,
+        "doubts": write.doubts,
         "fence": write.fence,
         "not_before": write.not_before,
         "retry_after": write.retry_after,
@@ -545,6 +547,7 @@ def _to_write(row: Any) -> Write:
         edits,
         created_at,
         attempts,
+        doubts,
         fence,
         not_before,
         retry_after,
@@ -581,6 +584,7 @@ def _to_write(row: Any) -> Write:
         edits=edits,
         created_at=created_at,
         attempts=attempts,
+        doubts=doubts,
         fence=fence,
         not_before=not_before,
         retry_after=retry_after,

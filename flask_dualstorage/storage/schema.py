@@ -76,6 +76,7 @@ write = Table(
     Column("edits", Integer, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("doubts", Integer, nullable=False),
     Column("fence", Integer, nullable=False),
     Column("not_before", Double),
     Column("retry_after", Double, nullable=False),

@@ -20,7 +20,7 @@ def retry(engine: Engine, owner: str, write_id: str) -> Write:
     """
     with engine.outbox.transaction(owner) as change:
         write = _pending(change, write_id)
-        again = replace(write, state=State.QUEUED, not_before=AT_ONCE)
+        again = replace(write, state=State.QUEUED, not_before=AT_ONCE, lease=0.0)
         if write.state is State.CONFLICT:
             again = _on_theirs(again)
         change.update(write, again)

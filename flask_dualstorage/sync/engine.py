@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Collection, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,7 +98,8 @@ class Engine:
     outbox: Outbox
     bases: Bases
     declaration: Callable[[Write], Declaration]
-    upstream_auth: Callable[[str, str], Any] | None
+    #: The app's: ``upstream_auth`` and ``reconcile``, where it named them.
+    hooks: Mapping[str, Callable[..., Any]]
     memo: Callable[[], MutableMapping[str, Any] | None]
     jitter: Callable[[], float] = random.random
     #: Let nothing go out: the switch of ``testing.offline``.
@@ -127,10 +128,11 @@ class Engine:
 
     def credentials(self, owner: str, upstream: str) -> Credentials:
         """Ask the app, in this thread, for what the upstream wants to see. It is never stored."""
-        if self.upstream_auth is None:
+        hook = self.hooks.get("upstream_auth")
+        if hook is None:
             return Credentials()
         try:
-            return Credentials(self.upstream_auth(owner, upstream))
+            return Credentials(hook(owner, upstream))
         except NoCredentials as refusal:
             return Credentials(error=refusal)
         # The hook is the app's, and may speak to a service that is down too: an edit must not be lost for that.

@@ -17,9 +17,11 @@ from .. import signals
 from ..errors import CollectionUnknown
 from ..policy.planning import ready, with_those_it_waits_for
 from ..policy.references import waits_for
+from ..policy.settling import resend_is_safe
 from ..storage.outbox import OwnerTransaction
 from ..types import Declaration, Meaning, Outcome, State, Write
 from .engine import Credentials, Engine, log
+from .looking import look_and_send
 from .reports import SyncReport, sync_report
 from .sending import Call, claim, send
 from .settling import Settled, settle, tell
@@ -29,7 +31,8 @@ from .writing import deadline_of
 COMPANY = 0.02
 
 Chosen = Callable[[Write], bool]
-Job = tuple[Write, Declaration, Credentials]
+#: What sends a claimed write, or looks for it first; the write, what it was declared as, the credential.
+Job = tuple[Callable[..., Outcome], Write, Declaration, Credentials]
 
 
 def everything(write: Write) -> bool:
@@ -78,9 +81,9 @@ class Flush:
         before = len(self.applied)
         done: list[tuple[Write, Declaration, Outcome]] = []
         while due or self._in_flight or done:
-            for write, declared, credentials in self._settle_and_claim(done, due):
+            for how, write, declared, credentials in self._settle_and_claim(done, due):
                 context = copy_context()
-                job = pool.submit(context.run, send, self.engine, write, declared, credentials.auth, Call())
+                job = pool.submit(context.run, how, self.engine, write, declared, credentials.auth, Call())
                 self._in_flight[job] = (write, declared)
             done = self._finished()
             if not done and not self._may_go_on():
@@ -166,7 +169,11 @@ class Flush:
             return []
         deadline = deadline_of(self.engine, declared, Call())
         taken = claim(self.engine, change, write, declared, deadline, explicit=self.explicit)
-        return [] if taken is None else [(taken, declared, self._credentials_for(taken.upstream))]
+        if taken is None:
+            return []
+        doubtful = write.state in (State.SENDING, State.IN_DOUBT)
+        safe = not doubtful or resend_is_safe(write, self.engine.rules(declared), change.now)
+        return [(send if safe else look_and_send, taken, declared, self._credentials_for(taken.upstream))]
 
     def _note(self, write: Write, outcome: Outcome) -> None:
         self.outcomes[write.id] = outcome

@@ -9,7 +9,6 @@ from typing import Any
 from ..errors import ValidationFailed
 from ..policy import outcomes, references
 from ..policy.planning import is_due
-from ..policy.settling import resend_is_safe
 from ..policy.values import BadAnswer, as_record, changes, usable_id
 from ..storage.database import new_id
 from ..storage.outbox import OwnerTransaction
@@ -53,7 +52,7 @@ def claim(
     if not is_due(write, change.now, explicit=explicit):
         return None
     in_doubt = write.state in (State.SENDING, State.IN_DOUBT)
-    if in_doubt and not resend_is_safe(write, engine.rules(declared), change.now):
+    if in_doubt and declared.in_doubt == "hold":
         reason = write.reason or "Its answer never came: the process that sent it ended, or lost its way."
         change.update(write, replace(write, state=State.IN_DOUBT, not_before=None, lease=0.0, reason=reason))
         return None

@@ -357,7 +357,7 @@ class TestLateAnswers:
     def test_a_create_is_in_doubt_and_its_late_answer_settles_it(
         self, user: User, upstream: RestUpstream, clock: Clock
     ):
-        alice, worker = user(), user()
+        alice, worker = user(DUALSTORAGE_IN_DOUBT="hold"), user(DUALSTORAGE_IN_DOUBT="hold")
         upstream.then(gate := Gate(answer(201, {"id": 7, "name": "Turing"})))
         with ThreadPoolExecutor() as pool:
             slow = pool.submit(lambda: alice.collection("people").create(name="Turing"))

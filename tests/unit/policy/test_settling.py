@@ -70,7 +70,7 @@ def test_a_sending_write_becomes(kind: Kind, outcome: Outcome, state: State, kee
     assert bytes_of(now) == (bytes_of(before) if keeps_key else (None, 0.0, None, None, None))
     assert now.frozen is keeps_key
     assert now.attempts == before.attempts + is_attempt
-    assert now.lease == 0.0
+    assert now.lease == (before.lease if (outcome, kind) == (IN_DOUBT, Kind.CREATE) else 0.0)
     assert (now.reason, now.problem) == (outcome.reason, outcome.problem)
     assert now.settled_seq == UNSETTLED
 
@@ -200,7 +200,7 @@ def test_a_key_changes_only_while_nothing_sent_under_it_can_have_arrived(outcome
     [
         pytest.param("auto", False, Kind.UPDATE, True, id="auto: updates go again"),
         pytest.param("auto", False, Kind.DELETE, True, id="auto: deletes go again"),
-        pytest.param("auto", False, Kind.CREATE, False, id="auto: creates are held …"),
+        pytest.param("auto", False, Kind.CREATE, False, id="auto: creates are looked for …"),
         pytest.param("auto", True, Kind.CREATE, True, id="… but where the upstream honours keys they go again"),
         pytest.param("auto", 61, Kind.CREATE, True, id="… within the seconds for which it does"),
         pytest.param("auto", 60, Kind.CREATE, False, id="… and not after"),
@@ -220,14 +220,16 @@ def test_a_write_in_doubt_goes_again_by_itself_where_that_is_safe(policy: str, h
     assert resend_is_safe(write, rules, LATER) is safe
     now = after(write, IN_DOUBT, rules)
     assert now.state is State.IN_DOUBT
-    assert now.not_before == (LATER + 1 if safe else None)
+    assert now.not_before == (None if policy == "hold" else LATER + 1)
+    assert now.lease == (0.0 if safe else write.lease), "what must be looked for is not while it may still be sent"
     assert bytes_of(now) == bytes_of(write)
 
 
-@pytest.mark.parametrize(("attempts", "goes_again"), [(0, True), (6, True), (7, False), (8, False), (99, False)])
-def test_after_max_attempts_it_is_held_for_its_owner(attempts: int, goes_again: bool):
-    now = after(sending(attempts=attempts, fence=attempts + 1), IN_DOUBT, Rules("auto", False, 8))
-    assert now.attempts == attempts + 1
+@pytest.mark.parametrize(("doubts", "goes_again"), [(0, True), (6, True), (7, False), (8, False), (99, False)])
+def test_after_max_attempts_in_doubt_it_is_held_for_its_owner(doubts: int, goes_again: bool):
+    """Sends that certainly did not arrive are none of them, however many there were in a long outage."""
+    now = after(sending(attempts=1000, doubts=doubts), IN_DOUBT, Rules("auto", False, 8))
+    assert (now.attempts, now.doubts) == (1001, doubts + 1)
     assert (now.not_before is not None) is goes_again
     assert now.state is State.IN_DOUBT
 
