@@ -10,7 +10,7 @@ from ..policy.settling import thaw
 from ..storage.outbox import OwnerTransaction
 from ..types import State, Write
 from .engine import Engine
-from .enqueuing import enqueue
+from .enqueuing import Entry, enqueue
 
 
 def adopt(engine: Engine, from_owner: str, to_owner: str) -> None:
@@ -48,7 +48,8 @@ def _join_lane(engine: Engine, first: OwnerTransaction, second: OwnerTransaction
     declared = engine.declaration(write)
     first.remove(write)
     try:
-        enqueue(engine, second, declared, write.record_id, edit_of(write), second.settled_seq, write.id)
+        entry = Entry(declared, write.record_id, edit_of(write), second.settled_seq, write.id, write.reason)
+        enqueue(second, entry, engine.config.max_pending)
     except (RecordGone, ValidationFailed) as error:
         refused = replace(write, owner=second.owner, state=State.REJECTED, not_before=None, reason=str(error))
         second.insert(thaw(refused))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 from ..errors import RecordGone, ValidationFailed
@@ -12,7 +12,6 @@ from ..policy.settling import thaw
 from ..storage.outbox import OwnerTransaction
 from ..types import AT_ONCE, UNSETTLED, Declaration, Kind, RecordId, State, Write
 from ..upstream.dialects import path_of
-from .engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,55 +25,63 @@ class Enqueued:
     repeated: bool = False
 
 
-def enqueue(
-    engine: Engine,
-    change: OwnerTransaction,
-    declared: Declaration,
-    record_id: RecordId,
-    edit: Edit,
-    seen: int,
-    write_id: str,
-) -> Enqueued:
-    """Let an edit join its record's lane.
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An edit on its way into a lane.
 
-    ``seen`` is the ``settled_seq`` that the caller's model was made at, ``write_id`` the id of a write made for it.
+    ``seen`` is the ``settled_seq`` that the caller's model was made at, ``write_id`` the id of a write made for it,
+    ``reason`` why it is not sent at once, ``unbound`` the temporary ids that it refers to.
+    """
+
+    declared: Declaration
+    record_id: RecordId
+    edit: Edit
+    seen: int
+    write_id: str
+    reason: str | None = None
+    unbound: frozenset[str] = frozenset()
+
+
+def enqueue(change: OwnerTransaction, entry: Entry, at_most: int) -> Enqueued:
+    """Let an edit join its record's lane; ``at_most`` is how many writes may be pending.
+
     Raises ``ValidationFailed`` for a reference to a record that this owner never made, ``RecordGone``, ``OutboxFull``.
     """
-    declared, record_id, edit, unbound = _bind(change, declared, record_id, edit)
+    entry = _bind(change, entry)
+    edit, record_id = entry.edit, entry.record_id
     fresh = edit.kind is Kind.CREATE and references.is_temp_id(record_id)
-    rows = [] if fresh else change.lane(declared.store, record_id, seen)
+    rows = [] if fresh else change.lane(entry.declared.store, record_id, entry.seen)
     lane = [row for row in rows if row.settled_seq == UNSETTLED]
     done = [row for row in rows if row.state is State.APPLIED]
     if edit.kind is not Kind.CREATE and references.is_temp_id(record_id) and not lane:
         raise RecordGone(f"There is no record {record_id!r} here: it was never made, or given up before it was sent.")
     if done and not lane:
-        edit = _on_top_of(edit, done[-1])
-    apart = refers_to_later(change, lane, unbound)
-    decision = coalesce(lane, edit, fold=declared.coalesce, apart=apart)
-    return _carry_out(engine, change, declared, record_id, lane, decision, unbound, write_id)
+        entry = replace(entry, edit=_on_top_of(edit, done[-1]))
+    apart = refers_to_later(change, lane, entry.unbound)
+    decision = coalesce(lane, entry.edit, fold=entry.declared.coalesce, apart=apart)
+    return _carry_out(change, entry, lane, decision, at_most)
 
 
-def _bind(
-    change: OwnerTransaction, declared: Declaration, record_id: RecordId, edit: Edit
-) -> tuple[Declaration, RecordId, Edit, set[str]]:
+def _bind(change: OwnerTransaction, entry: Entry) -> Entry:
     """Put the real ids in place of the temporary ones that have one; check that the rest are this owner's."""
+    edit, declared, record_id = entry.edit, entry.declared, entry.record_id
     found = references.find(edit.attributes, edit.changed, declared.url, record_id)
     if edit.kind is Kind.CREATE and isinstance(record_id, str):
         found.discard(record_id)
     if not found:
-        return declared, record_id, edit, set()
+        return entry
     real = change.aliases(found)
     unbound = found - set(real) - {str(record_id)}
     for temp_id in unbound:
         _check_made_here(change, temp_id)
     if real:
         store, url = references.bind_text(declared.store, real), references.bind_text(declared.url, real)
-        declared = replace(declared, store=store, url=url, params=references.bind(dict(declared.params), real))
+        params = references.bind(dict(declared.params), real)
+        declared = replace(declared, store=store, url=url, params=params)
         record_id = references.bind(record_id, real)
-        edit = replace(
-            edit, attributes=references.bind(edit.attributes, real), changed=references.bind(edit.changed, real)
-        )
-    return declared, record_id, edit, unbound
+        attributes, changed = references.bind(edit.attributes, real), references.bind(edit.changed, real)
+        edit = replace(edit, attributes=attributes, changed=changed)
+    return replace(entry, declared=declared, record_id=record_id, edit=edit, unbound=frozenset(unbound))
 
 
 def _check_made_here(change: OwnerTransaction, temp_id: str) -> None:
@@ -95,44 +102,41 @@ def _on_top_of(edit: Edit, done: Write) -> Edit:
     return replace(edit, attributes=attributes, base=done.theirs, validator=done.validator)
 
 
-def refers_to_later(change: OwnerTransaction, lane: Sequence[Write], unbound: set[str]) -> bool:
+def refers_to_later(change: OwnerTransaction, lane: Sequence[Write], unbound: Set[str]) -> bool:
     """Say whether an edit refers to a record made later than the tail: folded, the two would wait for each other."""
     made = [change.made(temp_id) for temp_id in unbound] if lane else []
     return any(create is not None and create.seq > lane[-1].seq for create in made)
 
 
 def _carry_out(
-    engine: Engine,
-    change: OwnerTransaction,
-    declared: Declaration,
-    record_id: RecordId,
-    lane: Sequence[Write],
-    decision: Decision,
-    unbound: set[str],
-    write_id: str,
+    change: OwnerTransaction, entry: Entry, lane: Sequence[Write], decision: Decision, at_most: int
 ) -> Enqueued:
     if decision.action is Action.NOTHING:
         return Enqueued(lane[-1])
     if decision.action is Action.VANISH:
         return Enqueued(None, vanished=tuple(vanish(change, lane[-1])))
-    edit = decision.edit
-    if edit is None:
+    if decision.edit is None:
         raise ValueError("a decision to enqueue or fold carries an edit")
+    entry = replace(entry, edit=decision.edit)
     if decision.action is Action.FOLD:
-        return Enqueued(fold_into(change, lane[-1], edit, decision.state, bool(unbound)))
-    change.check_room(engine.config.max_pending)
-    write = new_write(declared, change.owner, record_id, edit, now=change.now, write_id=write_id, state=State.QUEUED)
-    waits = bool(unbound) or change.is_under_new(declared.url)
-    waits = waits or (edit.kind is Kind.DELETE and change.has_under(path_of(declared, record_id)))
-    return Enqueued(change.insert(replace(write, refers=bool(unbound))), lane_free=not lane and not waits)
+        return Enqueued(fold_into(change, lane[-1], decision.edit, decision.state, entry.reason))
+    change.check_room(at_most)
+    write = change.insert(new_write(entry, change.owner, change.now, State.QUEUED))
+    return Enqueued(write, lane_free=not lane and not _waits_for_others(change, entry))
 
 
-def new_write(
-    declared: Declaration, owner: str, record_id: RecordId, edit: Edit, *, now: float, write_id: str, state: State
-) -> Write:
+def _waits_for_others(change: OwnerTransaction, entry: Entry) -> bool:
+    """Say whether a write must go after others of other lanes (``policy.references.waits_for`` says which)."""
+    if entry.unbound or change.is_under_new(entry.declared.url):
+        return True
+    return entry.edit.kind is Kind.DELETE and change.has_under(path_of(entry.declared, entry.record_id))
+
+
+def new_write(entry: Entry, owner: str, now: float, state: State) -> Write:
     """Make the write that an edit is, not stored yet."""
+    declared, edit = entry.declared, entry.edit
     return Write(
-        id=write_id,
+        id=entry.write_id,
         seq=0,
         owner=owner,
         collection=declared.collection,
@@ -140,22 +144,24 @@ def new_write(
         url=declared.url,
         params=declared.params,
         upstream=declared.upstream,
-        record_id=record_id,
+        record_id=entry.record_id,
         kind=edit.kind,
         state=state,
         attributes=edit.attributes,
         base=edit.base,
         validator=edit.validator,
         patch=edit.patch,
-        refers=False,
+        refers=bool(entry.unbound),
         edits=1,
         created_at=now,
         not_before=None if state is State.LOCAL else AT_ONCE,
+        reason=entry.reason,
     )
 
 
-def fold_into(change: OwnerTransaction, tail: Write, edit: Edit, state: State, refers: bool) -> Write:
-    """Rewrite a tail to hold what it and the edit want together."""
+def fold_into(change: OwnerTransaction, tail: Write, edit: Edit, state: State, reason: str | None) -> Write:
+    """Rewrite a tail to hold what it and the edit want together; ``reason`` is why it is not sent at once."""
+    kept = state is State.CONFLICT
     folded = replace(
         tail,
         kind=edit.kind,
@@ -164,12 +170,12 @@ def fold_into(change: OwnerTransaction, tail: Write, edit: Edit, state: State, r
         base=edit.base,
         validator=edit.validator,
         patch=edit.patch,
-        refers=tail.refers or refers,
+        refers=bool(references.of_write(edit.attributes, tail.url, tail.record_id)),
         edits=tail.edits + 1,
-        not_before=None if state is State.CONFLICT else AT_ONCE,
-        reason=tail.reason if state is State.CONFLICT else None,
-        problem=tail.problem if state is State.CONFLICT else None,
-        theirs=tail.theirs if state is State.CONFLICT else None,
+        not_before=None if kept else AT_ONCE,
+        reason=tail.reason if kept else reason,
+        problem=tail.problem if kept else None,
+        theirs=tail.theirs if kept else None,
     )
     return change.update(tail, folded)
 

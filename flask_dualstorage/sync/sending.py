@@ -66,12 +66,9 @@ def claim(
 
 
 def _freeze(change: OwnerTransaction, write: Write, declared: Declaration) -> Write | None:
-    """Bind what it refers to and fix its request: from here on, the same key always carries the same bytes."""
+    """Fix its request: from here on, the same key carries the same bytes. None while what it refers to is unnumbered."""
     if write.refers:
-        bound = _bound(change, write)
-        if bound is None:
-            return None
-        write = bound
+        return None
     declared = replace(declared, url=write.url, store=write.store)
     try:
         method, path, body = request_of(write, declared)
@@ -79,15 +76,6 @@ def _freeze(change: OwnerTransaction, write: Write, declared: Declaration) -> Wr
         change.update(write, replace(write, state=State.REJECTED, not_before=None, reason=str(error)))
         return None
     return replace(write, key=new_id(), key_since=change.now, method=method, path=path, body=body)
-
-
-def _bound(change: OwnerTransaction, write: Write) -> Write | None:
-    """Give a write with real ids all through, or None while one of them is still to come."""
-    wanted = references.of_write(write.attributes, write.url, write.record_id)
-    real = change.aliases(wanted)
-    if len(real) < len(wanted):
-        return None
-    return with_real_ids(write, real)
 
 
 def with_real_ids(write: Write, real: Mapping[str, RecordId]) -> Write:

@@ -130,7 +130,7 @@ def _fold_tail(change: OwnerTransaction, declared: Declaration, head: Write, tai
     change.discard(tail, "Joined the write before it.")
     if decision.edit is None:
         return head
-    return fold_into(change, head, decision.edit, decision.state, tail.refers)
+    return fold_into(change, head, decision.edit, decision.state, head.reason)
 
 
 _TOLD: dict[State, NamedSignal] = {

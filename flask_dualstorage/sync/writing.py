@@ -20,7 +20,7 @@ from ..storage.outbox import OwnerTransaction, Used
 from ..types import Declaration, Kind, Meaning, Outcome, RecordId, State, Write
 from ..upstream.dialects import check_body, request_of
 from .engine import Credentials, Engine
-from .enqueuing import Enqueued, enqueue, new_write
+from .enqueuing import Enqueued, Entry, enqueue, new_write
 from .sending import Call, claim, send
 from .settling import Settled, settle, tell
 
@@ -63,7 +63,7 @@ def write(engine: Engine, target: Target, edit: Edit, call: Call, try_lane: TryL
     check_body(declared, edit)
     credentials, reason = _may_send(engine, target, call)
     with engine.outbox.transaction(target.owner) as change:
-        joined = _enqueue_once(engine, change, target, edit, call)
+        joined = _enqueue_once(engine, change, target, edit, call, reason)
         if change.owner != target.owner:
             # The storage was adopted: its new owner's flush sends this, with that owner's credential.
             credentials, reason = None, "It is kept for the account that took these changes over."
@@ -146,25 +146,29 @@ def refusal(outcome: Outcome, kept: Write | None) -> UpstreamError:
 # --- a form sent twice ---------------------------------------------------------------------------------------
 
 
-def _enqueue_once(engine: Engine, change: OwnerTransaction, target: Target, edit: Edit, call: Call) -> Enqueued:
+def _enqueue_once(
+    engine: Engine, change: OwnerTransaction, target: Target, edit: Edit, call: Call, reason: str | None
+) -> Enqueued:
     """Enqueue, unless this form did already: same nonce and content give the first result and the same key."""
     if call.nonce is None:
-        return _enqueue(engine, change, target, edit)
+        return _enqueue(engine, change, target, edit, reason)
     content = _content_of(target, edit)
     used = change.nonce(call.nonce, content)
     if used is None:
-        joined = _enqueue(engine, change, target, edit)
+        joined = _enqueue(engine, change, target, edit, reason)
         if joined.write is not None:
             change.add_nonce(call.nonce, content, joined.write, change.now + NONCE_KEPT)
         return joined
-    return _again(engine, change, target, edit, used)
+    return _again(engine, change, target, edit, used, reason)
 
 
-def _again(engine: Engine, change: OwnerTransaction, target: Target, edit: Edit, used: Used) -> Enqueued:
+def _again(
+    engine: Engine, change: OwnerTransaction, target: Target, edit: Edit, used: Used, reason: str | None
+) -> Enqueued:
     first = change.find(used.write_id)
     if first is not None:
         return Enqueued(first, repeated=True)
-    joined = _enqueue(engine, change, target, edit, write_id=used.write_id)
+    joined = _enqueue(engine, change, target, edit, reason, write_id=used.write_id)
     if joined.write is None or used.key is None or joined.write.frozen:
         return joined
     # It was withdrawn, but may have been applied all the same: the same key lets the upstream tell.
@@ -174,9 +178,15 @@ def _again(engine: Engine, change: OwnerTransaction, target: Target, edit: Edit,
 
 
 def _enqueue(
-    engine: Engine, change: OwnerTransaction, target: Target, edit: Edit, write_id: str | None = None
+    engine: Engine,
+    change: OwnerTransaction,
+    target: Target,
+    edit: Edit,
+    reason: str | None,
+    write_id: str | None = None,
 ) -> Enqueued:
-    return enqueue(engine, change, target.declared, target.record_id, edit, target.seen, write_id or new_id())
+    entry = Entry(target.declared, target.record_id, edit, target.seen, write_id or new_id(), reason)
+    return enqueue(change, entry, engine.config.max_pending)
 
 
 def _content_of(target: Target, edit: Edit) -> str:
@@ -206,11 +216,11 @@ def write_local(engine: Engine, target: Target, edit: Edit) -> Write | None:
             return change.update(there, replace(there, attributes=wanted, edits=there.edits + 1))
         record = {**(edit.attributes or {}), declared.id_attribute: target.record_id}
         kept = replace(edit, kind=Kind.CREATE, attributes=record, base=None)
-        return change.insert(
-            new_write(
-                declared, target.owner, target.record_id, kept, now=change.now, write_id=new_id(), state=State.LOCAL
-            )
-        )
+        return change.insert(new_write(_entry(target, kept), target.owner, change.now, State.LOCAL))
+
+
+def _entry(target: Target, edit: Edit) -> Entry:
+    return Entry(target.declared, target.record_id, edit, target.seen, new_id())
 
 
 def write_remote(engine: Engine, target: Target, edit: Edit, call: Call) -> Outcome:
@@ -238,6 +248,6 @@ def _unqueued(engine: Engine, target: Target, edit: Edit) -> Write:
     """Make a write that no outbox holds, ready to be sent once."""
     declared = target.declared
     now = engine.clock()
-    write = new_write(declared, target.owner, target.record_id, edit, now=now, write_id=new_id(), state=State.SENDING)
+    write = new_write(_entry(target, edit), target.owner, now, State.SENDING)
     method, path, body = request_of(write, declared)
     return replace(write, key=new_id(), key_since=now, method=method, path=path, body=body)

@@ -1,0 +1,1 @@
+"""``SIGKILL`` at every step of a save and of a flush."""

@@ -1,0 +1,264 @@
+"""``SIGKILL`` at every step of a save and of a flush: nothing accepted is lost, and nothing is applied twice.
+
+The effects of a scenario are numbered by running it once (``forks.Effects``). Then a process is killed right before
+the first, right after the first, right before the second …; each time, a new process whose clock is past the lease
+flushes, and the upstream has what was accepted, once.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kills.forks import Ended, Job
+from tests.upstreams.hostile import Behaviour, Received, answer, drop
+from tests.upstreams.rest import RestUpstream
+from tests.waiting import until
+
+ROOT = Path(__file__).parents[2]
+
+#: Longer than a lease: the deadline of the forks' apps, and ``flask_dualstorage.sync.engine.LEASE_GRACE``.
+PAST_THE_LEASE = 1000.0
+
+ADA = {"id": 1, "name": "Ada", "age": 36}
+GRACE = {"id": 2, "name": "Grace", "age": 85}
+
+
+class Forks:
+    """The warm process that forks for each job."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.kills.forks"]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, job: Job) -> Ended:
+        """Do a job in a process of its own."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(asdict(job)) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, "the forking process ended: its traceback is on stderr"
+        return Ended(**json.loads(line))
+
+    def close(self) -> None:
+        """Let it end by itself."""
+        self._process.communicate()
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    forks = Forks()
+    yield forks
+    forks.close()
+
+
+class Upstream(RestUpstream):
+    """One that meets clients who die while they speak: half a request is none."""
+
+    def __init__(self, *, keys: bool) -> None:
+        super().__init__({"/people": [dict(ADA), dict(GRACE)], "/pets": []}, keys=keys)
+
+    def settle_down(self) -> None:
+        """Return once all that a killed process sent has been worked on.
+
+        Connections are accepted in order: when our own was, so were all of its.
+        """
+        probe = http.client.HTTPConnection("127.0.0.1", self.port)
+        probe.request("GET", "/probe")
+        probe.getresponse().read()
+        probe.close()
+        until(lambda: not self._open, "the end of all conversations")
+
+    def _behaviour(self, received: Received) -> Behaviour:
+        if received.target == "/probe":
+            return answer(200, {})
+        if len(received.body) < int(received.headers.get("Content-Length", 0)):
+            return drop()
+        return super()._behaviour(received)
+
+    def _answer(self, received: Received) -> Behaviour:
+        if received.method == "GET" and received.target.endswith("/notes"):
+            return answer(200, self.records.get(received.target, []))
+        return super()._answer(received)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is there before (``first``), what is done until it is killed, and what the upstream then has.
+
+    ``accepted`` is the effect that accepts the write: the COMMIT that enqueues. None: all of it was before.
+    """
+
+    name: str
+    do: str
+    first: str = "load"
+    accepted: str | None = "COMMIT"
+    at_least: int = 20
+    config: tuple[tuple[str, Any], ...] = ()
+
+    def wanted(self, *, accepted: bool) -> dict[str, list[dict[str, Any]]]:
+        """What the upstream holds in the end, ids of new records left out."""
+        if not accepted:
+            return {"/people": [ADA, GRACE], "/pets": []}
+        turing = {"name": "Turing"}
+        if self.first == "leave a graph":
+            lovelace = {"id": 1, "name": "Lovelace", "age": 41}
+            notes = {"/people/101/notes": [{"text": "one"}]}
+            return {"/people": [lovelace, turing], "/pets": [{"owner_id": 101, "name": "Rex"}], **notes}
+        kind = self.do.split()[0]
+        people = {
+            "create": [ADA, GRACE, turing],
+            "update": [{**ADA, "age": 41}, GRACE],
+            "delete": [ADA],
+        }[kind]
+        return {"/people": people, "/pets": []}
+
+
+ONE_BY_ONE = (("DUALSTORAGE_SYNC_CONCURRENCY", 1),)
+SCENARIOS = [
+    Scenario("online create", "create"),
+    Scenario("online update", "update"),
+    Scenario("online delete", "delete", at_least=15),
+    Scenario("offline create, flush", "create offline, flush", at_least=25),
+    Scenario("offline update, flush", "update offline, flush", at_least=25),
+    Scenario("offline delete, flush", "delete offline, flush", at_least=20),
+    Scenario("very first create", "create", first="nothing", at_least=30),
+    Scenario("flush of a graph, one by one", "flush", "leave a graph", None, at_least=80, config=ONE_BY_ONE),
+    Scenario("flush of a graph, at once", "flush", "leave a graph", None, at_least=60),
+]
+
+
+@dataclass
+class Ground:
+    """A scenario's own: the state of an instance folder before it, copied for each kill."""
+
+    scenario: Scenario
+    forks: Forks
+    folder: Path
+    keys: bool
+
+    def __post_init__(self) -> None:
+        self._first = self.folder / "first"
+        with Upstream(keys=self.keys) as upstream:
+            load = [answer(200, [ADA, GRACE]), answer(200, [])]
+            if self.scenario.first == "leave a graph":
+                upstream.then(*load, answer(503))
+            self._run(self.scenario.first, self._first, upstream)
+
+    def _run(self, do: str, instance: Path, upstream: Upstream, **options: Any) -> Ended:
+        config = {"DUALSTORAGE_HONOURS_KEYS": self.keys, **dict(self.scenario.config)}
+        return self.forks.run(Job(do, str(instance), upstream.url, config=config, **options))
+
+    def number(self) -> int:
+        """Run it once, count its effects, and see that it does what it should."""
+        kill = Kill(self, None)
+        assert kill.problem() is None, kill
+        return kill.ended.effects
+
+
+class Kill:
+    """One kill, and what came after."""
+
+    def __init__(self, ground: Ground, death: tuple[int, str] | None) -> None:
+        self.death = death
+        self._ground = ground
+        instance = ground.folder / ("whole" if death is None else f"{death[0]} {death[1]}")
+        if ground._first.exists():
+            shutil.copytree(ground._first, instance)
+        with Upstream(keys=ground.keys) as upstream:
+            self.ended = ground._run(ground.scenario.do, instance, upstream, death=death)
+            upstream.settle_down()
+            self.sent_before = len(upstream.sent)
+            self.after = ground._run("recover", instance, upstream, ahead=PAST_THE_LEASE).result
+            self.sent = list(upstream.sent)
+            self.again = ground._run("look", instance, upstream, ahead=2 * PAST_THE_LEASE).result
+            self.sent_again = len(upstream.sent) - len(self.sent)
+            self.records = upstream.records
+        shutil.rmtree(instance)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the write was accepted before the kill."""
+        accepted = self._ground.scenario.accepted
+        return accepted is None or self.ended.has(accepted)
+
+    def problem(self) -> str | None:
+        """Say what is wrong, None if nothing is."""
+        if self.death is not None and not self.ended.killed and self._ground.scenario.config == ONE_BY_ONE:
+            return "it was not killed"
+        if not self.accepted and (self.after["before"] or self.sent):
+            return "what was never accepted is there"
+        if self.ended.killed and self.accepted and not self.after["before"] and not self.sent_before:
+            return "what was accepted is not there"
+        return self._wrong_requests() or self._wrong_end()
+
+    def _wrong_requests(self) -> str | None:
+        bodies = {(one.headers["Idempotency-Key"], one.method, one.target, one.body) for one in self.sent}
+        if len(bodies) != len({key for key, *_ in bodies}):
+            return "one key carried two requests"
+        if any(b"tmp-" in one.body or "tmp-" in one.target for one in self.sent):
+            return "a temporary id went upstream"
+        lane = [one.headers["Idempotency-Key"] for one in self.sent if one.target == "/people/1"]
+        if [key for key, before in zip(lane, [None, *lane], strict=False) if key != before] != list(dict.fromkeys(lane)):
+            return "a lane went out of order"
+        return None
+
+    def _wrong_end(self) -> str | None:
+        held = self.after["pending"]
+        if held and self._ground.keys:
+            return "the outbox is not empty"
+        if any(write["state"] != "in_doubt" or write["not_before"] is not None for write in held):
+            return "what is left does not wait for its owner"
+        if self.sent_again:
+            return "a second flush sent something"
+        if not held and self.again["people"] != self.records["/people"]:
+            return "a page does not show what the upstream has"
+        wanted = self._ground.scenario.wanted(accepted=self.accepted)
+        if _as_set(self.records) != _as_set(wanted):
+            return "the upstream does not have each effect once"
+        return None
+
+    def __repr__(self) -> str:
+        return (
+            f"killed {self.death}: {self.problem()}\ntrace {self.ended.trace[-4:]}\n"
+            f"sent {[(one.method, one.target, one.body) for one in self.sent]}, {self.sent_before} before the kill\n"
+            f"records {self.records}\nafter {json.dumps(self.after, indent=1)}"
+        )
+
+
+def _as_set(records: dict[str, list[dict[str, Any]]]) -> dict[str, Counter[str]]:
+    """Each path's records, new ones without their number, in any order."""
+
+    def unnumbered(record: dict[str, Any]) -> str:
+        known = record.get("id", 101) <= 100
+        return json.dumps({name: value for name, value in record.items() if known or name != "id"}, sort_keys=True)
+
+    return {path: Counter(map(unnumbered, rows)) for path, rows in records.items()}
+
+
+@pytest.mark.parametrize("keys", [True, False], ids=["keys honoured", "keys ignored"])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_killed_at_every_step(
+    scenario: Scenario, keys: bool, forks: Forks, tmp_path: Path, record_property: Any
+) -> None:
+    ground = Ground(scenario, forks, tmp_path, keys)
+    effects = ground.number()
+    assert effects >= scenario.at_least
+    deaths = [(number, when) for number in range(1, effects + 1) for when in ("before", "after")]
+    kills = [Kill(ground, death) for death in deaths]
+    wrong = [kill for kill in kills if kill.problem()]
+    assert not wrong, f"{len(wrong)} of {len(kills)} kills: {wrong[0]!r}"
+    record_property("effects", effects)
+    record_property("kills", sum(kill.ended.killed for kill in kills))
+    assert 0 < sum(not kill.accepted for kill in kills) < len(kills) or scenario.accepted is None
