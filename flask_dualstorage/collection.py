@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, overload
 from urllib.parse import quote
@@ -11,7 +11,7 @@ from urllib.parse import quote
 from werkzeug.exceptions import NotFound
 
 from .errors import ConfigurationError, ValidationFailed
-from .model import Home, Model, Timeout, ask, load, numbered, seconds
+from .model import Freshness, Home, Model, Timeout, ask, load, numbered, seconds
 from .policy.values import check_id, same
 from .policy.views import Seen, key_of
 from .sync import reading
@@ -112,7 +112,7 @@ class Collection:
         if when_dirty not in (None, "local", "rebase"):
             raise ConfigurationError(f"when_dirty is {when_dirty!r}; it takes 'local' or 'rebase'.")
         self._fetch = reading.Fetch(
-            params={name: str(value) for name, value in (params or {}).items()},
+            params={name: str(numbered(self._home, value)) for name, value in (params or {}).items()},
             add=add,
             when_dirty=when_dirty,
             max_age=max_age or 0.0,
@@ -148,7 +148,7 @@ class Collection:
         if found is None:
             return None
         model = self._make(found, loaded.seen)
-        model.source, model.age, model.reason = loaded.source, loaded.age, loaded.reason
+        model.freshness = Freshness(loaded.source, loaded.age, loaded.reason)
         return model
 
     def get_or_404(self, id: RecordId) -> Model:  # Backbone's name for it
@@ -162,7 +162,9 @@ class Collection:
         return found
 
     def __iter__(self) -> Iterator[Model]:
-        return (self._model_at(place) for place in range(len(self)))
+        """Walk over the list as it is now: what is deleted or created on the way does not change the walk."""
+        loaded, models = self._view(), self._models
+        return (self._model_of(loaded, models, place) for place in range(len(loaded.view.records)))
 
     def __len__(self) -> int:
         return len(self._view().view.records)
@@ -257,7 +259,7 @@ class Collection:
 
     def destroyed_model_ids(self) -> list[RecordId]:
         """Give the ids of records whose delete is pending [destroyedModelIds]; no request."""
-        state = self._engine.outbox.store_state(self._owner, self._declare().store, reading.NO_BASE)
+        state = self._engine.outbox.store_state(self._owner, self._declare().store, reading.ONLY_PENDING)
         return [write.record_id for write in state.writes if write.kind is Kind.DELETE and write.state in PENDING]
 
     def sync_dirty(self) -> SyncReport:
@@ -348,12 +350,14 @@ class Collection:
         return self._places
 
     def _model_at(self, place: int) -> Model:
+        return self._model_of(self._view(), self._models, place)
+
+    def _model_of(self, loaded: reading.Loaded, models: dict[int, Model], place: int) -> Model:
         """Make the Model of a place when it is first looked at."""
-        loaded = self._view()
-        found = self._models.get(place)
+        found = models.get(place)
         if found is None:
             seen = loaded.view.seen(loaded.view.records[place], self._declare().key_attribute)
-            found = self._models[place] = self._make(seen, loaded.seen)
+            found = models[place] = self._make(seen, loaded.seen)
         return found
 
     def _make(self, seen: Seen, settled_seq: int) -> Model:
@@ -373,16 +377,21 @@ class Collection:
     def _declare(self) -> Declaration:
         """What the layers below must know; made once for this owner's call, and anew after a sync."""
         if self._declared is None:
-            self._declared = self._make_declaration()
+            self.params = {name: numbered(self._home, value) for name, value in self.params.items()}
+            url = self._filled_url()
+            store = self._filled(ask(self.store_name) or ask(self._blank().store_name) or url)
+            self._declared = self._make_declaration(url, store)
         return self._declared
 
-    def _make_declaration(self) -> Declaration:
-        self.params = {name: numbered(self._home, value) for name, value in self.params.items()}
-        url = self._filled_url()
+    def declared_for(self, write: Write) -> Declaration:
+        """Say what a stored write was declared as; where it goes was fixed when it was stored."""
+        return self._make_declaration(write.url, write.store)
+
+    def _make_declaration(self, url: str, store: str) -> Declaration:
         config = self._engine.config
         return Declaration(
             collection=self.name if self._registered else "",
-            store=self._filled(ask(self.store_name) or ask(self._blank().store_name) or url),
+            store=store,
             url=url,
             params=self.params,
             upstream=self.upstream,
@@ -440,6 +449,39 @@ def check_flags(name: str, *declared: type[Collection] | type[Model]) -> None:
         raise ConfigurationError(f"{name} is declared both local and remote; leave one of them out.")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[^/\\?#\s\x00-\x1f]{1,200}", value) is not None
+
+
+def _is_text_or_method(value: Any) -> bool:
+    return value is None or isinstance(value, str) or callable(value)
+
+
+#: What a collection's attributes take, and whether a value fits.
+_TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "name": ("a short name without '/', '?', '#' or spaces", _is_name),
+    "url": (
+        "a path, or a method that gives one",
+        lambda value: value is None or isinstance(value, str) or callable(value),
+    ),
+    "store_name": ("text, or a method", lambda value: value is None or isinstance(value, str) or callable(value)),
+    "upstream": ("the name of an upstream", lambda value: isinstance(value, str)),
+    "id_attribute": ("the name of a field", lambda value: value is None or (isinstance(value, str) and value != "")),
+    "dialect": ("a flask_dualstorage.Dialect", lambda value: value is None or isinstance(value, Dialect)),
+    "when_dirty": ("'local' or 'rebase'", lambda value: value in (None, "local", "rebase")),
+    "in_doubt": ("'auto', 'resend' or 'hold'", lambda value: value in (None, "auto", "resend", "hold")),
+    "max_age": ("a number of seconds, 0 or more", lambda value: value is None or _is_number(value)),
+    "coalesce": ("True or False", lambda value: isinstance(value, bool)),
+    "local": ("True, False, or a method", lambda value: isinstance(value, bool) or callable(value)),
+    "remote": ("True, False, or a method", lambda value: isinstance(value, bool) or callable(value)),
+    "headers": ("a dict, or a method", lambda value: value is None or isinstance(value, dict) or callable(value)),
+}
+
+
 def check_declarations(cls: type[Collection]) -> None:
     """Check what a collection class declares. Raises ``ConfigurationError`` that names what is wrong."""
     if not issubclass(cls.model, Model):
@@ -448,9 +490,7 @@ def check_declarations(cls: type[Collection]) -> None:
     for name, allowed in _LATER.items():
         if getattr(cls, name) not in allowed:
             raise ConfigurationError(f"{cls.__name__}.{name} comes with a later release; leave it out.")
-    if cls.dialect is not None and not isinstance(cls.dialect, Dialect):
-        raise ConfigurationError(f"{cls.__name__}.dialect is {cls.dialect!r}; it takes a flask_dualstorage.Dialect.")
-    if cls.when_dirty not in (None, "local", "rebase"):
-        raise ConfigurationError(f"{cls.__name__}.when_dirty is {cls.when_dirty!r}; it takes 'local' or 'rebase'.")
-    if cls.in_doubt not in (None, "auto", "resend", "hold"):
-        raise ConfigurationError(f"{cls.__name__}.in_doubt is {cls.in_doubt!r}; it takes 'auto', 'resend' or 'hold'.")
+    for name, (takes, fits) in _TAKES.items():
+        value = getattr(cls, name)
+        if not fits(value):
+            raise ConfigurationError(f"{cls.__name__}.{name} is {value!r}; it takes {takes}.")

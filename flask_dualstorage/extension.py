@@ -60,6 +60,10 @@ class _Desk:
         """Give the current owner's pending writes."""
         return self._mine().pending()
 
+    def history(self, limit: int = 100) -> list[PendingWrite]:
+        """Give what became of the current owner's writes, newest first; see ``UserStorage.history``."""
+        return self._mine().history(limit)
+
     def sync(self, collections: Iterable[str] | None = None, budget: float | None = None) -> SyncReport:
         """Send what the current owner has pending."""
         return self._mine().sync(collections, budget)
@@ -73,8 +77,13 @@ class _Desk:
         return self._mine().discard(id)
 
     def adopt(self, from_owner: str, to_owner: str) -> None:
-        """Move what one owner has pending to another: one line in the app's log-in view."""
+        """Move what one owner has pending to another: one line in the app's log-in view.
+
+        The browser's anonymous id, if it is the one that was adopted, is given up: whoever uses it after the log-out
+        is somebody new, whose writes must not follow into this account.
+        """
         self.for_user(to_owner).adopt(from_owner, to_owner)
+        identity.give_up_anonymous(from_owner)
 
     def forget(self, owner: str, pending: bool = False) -> None:
         """Forget an owner's cached copies: one line in the app's log-out view."""

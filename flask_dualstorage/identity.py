@@ -109,3 +109,9 @@ def _anonymous(app: Flask) -> str:
     if SESSION_KEY not in session:
         session[SESSION_KEY] = secrets.token_hex(16)
     return f"{_ANONYMOUS}{session[SESSION_KEY]}"
+
+
+def give_up_anonymous(owner: str) -> None:
+    """Take the anonymous ``owner`` out of this browser's session, if it is the one there; nothing outside a request."""
+    if has_request_context() and session.get(SESSION_KEY) is not None and f"anon:{session[SESSION_KEY]}" == owner:
+        del session[SESSION_KEY]

@@ -44,6 +44,15 @@ class WriteResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Freshness:
+    """Where a record came from, as ``source``, ``age`` (seconds) and ``reason`` tell it of a collection."""
+
+    source: str
+    age: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Home:
     """Where a model lives: whose it is, what its collection declares, and whom it tells of its changes."""
 
@@ -97,10 +106,8 @@ class Model(Mapping[str, Json]):
         self._write: Write | None = None
         self._seen = 0
         self._asked_id: RecordId | None = None
-        #: Where the last ``fetch`` of this model came from, as on a collection.
-        self.source: str | None = None
-        self.age: float | None = None
-        self.reason: str | None = None
+        #: Where the last ``fetch`` or ``load`` of this model came from; None for one out of a list.
+        self.freshness: Freshness | None = None
 
     # --- hooks of the app ------------------------------------------------------------------------------------
 
@@ -239,7 +246,7 @@ class Model(Mapping[str, Json]):
         if found is None:
             raise RecordGone(loaded.reason or f"There is no record {self.id!r}.")
         self._show(found, loaded.seen)
-        self.source, self.age, self.reason = loaded.source, loaded.age, loaded.reason
+        self.freshness = Freshness(loaded.source, loaded.age, loaded.reason)
         return self
 
     # --- inside ----------------------------------------------------------------------------------------------
@@ -252,7 +259,7 @@ class Model(Mapping[str, Json]):
 
     @property
     def _id_attribute(self) -> str:
-        return self.id_attribute or ("id" if self._home is None else self._home.declared().id_attribute)
+        return (self.id_attribute or "id") if self._home is None else self._home.declared().id_attribute
 
     @property
     def _is_only_one(self) -> bool:

@@ -135,8 +135,6 @@ class Outcome:
     reason: str | None = None
     problem: Attributes | None = None
     response: Any = None
-    #: This owner's queue must wait (429), or the upstream's as a whole (503).
-    for_owner: bool = False
     #: A write in doubt waits for its owner, whatever the policy.
     hold: bool = False
 
@@ -154,7 +152,6 @@ class Envelope:
     epoch: str
     began: int
     asked_at: float
-    complete: bool = True
     validators: dict[str, str] = field(default_factory=dict)
     etag: str | None = None
     last_modified: str | None = None

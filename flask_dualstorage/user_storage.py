@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from . import identity
@@ -99,6 +99,13 @@ class UserStorage:
         """Give this owner's pending writes, in order; no request."""
         return pending_writes(self._engine.outbox.pending(self.owner))
 
+    def history(self, limit: int = 100) -> list[PendingWrite]:
+        """Give this owner's last ``limit`` applied and discarded writes, newest first; no request.
+
+        They are kept for ``DUALSTORAGE_KEEP_APPLIED`` at least. A write that was withdrawn is none of them.
+        """
+        return [pending_write(write) for write in self._engine.outbox.settled(self.owner, limit)]
+
     def sync(self, collections: Iterable[str] | None = None, budget: float | None = None) -> SyncReport:
         """Send what is pending, of all collections or of those named, within ``budget`` seconds (None: no limit).
 
@@ -132,6 +139,7 @@ class UserStorage:
         """Forget an owner's cached copies, in every worker; with ``pending`` all that they wrote here too."""
         with self._engine.outbox.transaction(identity.normalise(owner), follow=False) as change:
             change.new_epoch()
+            change.hide_history()
             if pending:
                 change.erase()
 
@@ -145,8 +153,7 @@ class UserStorage:
         if write.collection:
             if write.collection not in self._registry.collections:
                 raise CollectionUnknown(_not_here(write))
-            declared = self._make(write.collection, write.params)._declare()
-            return replace(declared, store=write.store, url=write.url)
+            return self._make(write.collection, write.params).declared_for(write)
         config = self._engine.config
         return Declaration("", write.store, write.url, upstream=write.upstream, in_doubt=config.in_doubt)
 

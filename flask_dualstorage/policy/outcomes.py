@@ -91,7 +91,6 @@ def _not_now(answer: Answer, now: float) -> Outcome:
         Meaning.NOT_NOW,
         answer.status_code,
         retry_after=retry_after(answer.headers.get("Retry-After"), now),
-        for_owner=answer.status_code == 429,
         reason=f"The upstream asks to wait (status {answer.status_code}).",
         response=answer,
     )

@@ -97,7 +97,6 @@ def _encode(envelope: Envelope) -> bytes:
             envelope.epoch,
             envelope.began,
             envelope.asked_at,
-            envelope.complete,
             envelope.etag,
             envelope.last_modified,
             envelope.validators,
@@ -109,14 +108,14 @@ def _encode(envelope: Envelope) -> bytes:
 def _decode(value: Any) -> Envelope | None:
     """Decode what a cache gave back; anything that is no envelope of ours is a miss."""
     try:
-        epoch, began, asked_at, complete, etag, last_modified, validators, records = orjson.loads(value)
+        epoch, began, asked_at, etag, last_modified, validators, records = orjson.loads(value)
     except (ValueError, TypeError) as error:
         log.warning("cache holds something that is no envelope, taken as a miss: %s", error)
         return None
     if not (isinstance(epoch, str) and isinstance(records, list) and isinstance(validators, dict)):
         log.warning("cache holds something that is no envelope, taken as a miss")
         return None
-    return Envelope(records, epoch, began, asked_at, complete, validators, etag, last_modified)
+    return Envelope(records, epoch, began, asked_at, validators, etag, last_modified)
 
 
 def find_backend(

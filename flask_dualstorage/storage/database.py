@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sqlalchemy import NullPool, create_engine, func, insert, select, text
+from sqlalchemy import NullPool, create_engine, func, insert, select, text, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import ClauseElement
@@ -26,6 +26,9 @@ from . import schema
 _BUSY_SECONDS = 10.0
 #: How often a process tries to switch a new SQLite file to WAL while others do: more than there are workers.
 _SWITCHES = 100
+
+_NOTHING = "Nothing was kept."
+_UNKNOWN = "It is not known whether this was kept: look before you send it again."
 
 #: Connections that a forked child found open: closing them would speak on the parent's socket, so they are kept.
 _inherited: list[Any] = []
@@ -59,6 +62,16 @@ class Connection:
         self.raw = raw
         self.pid = os.getpid()
         self.in_transaction = False
+        self.closed = False
+        #: Held while it is used: a fork in another thread closes it only then when it is not.
+        self.lock = threading.RLock()
+        #: Which file it writes to, for SQLite.
+        self.file = database._file_now()
+
+    def close(self) -> None:
+        """Close it; its thread opens another when it needs one."""
+        self.closed = True
+        self.raw.close()
 
     def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Any:
         """Run a statement and give the driver's cursor. A driver's error is ``OutboxUnavailable``."""
@@ -84,6 +97,8 @@ class Database:
 
     def __init__(self, url: str, clock: Callable[[], float]) -> None:
         self._url = make_url(url)
+        if self._url.get_backend_name() == "sqlite":
+            self._url = self._url.set(database=str(Path(self._url.database or "").absolute()))
         try:
             self._engine = create_engine(self._url, poolclass=NullPool)
         except ImportError as error:
@@ -95,10 +110,16 @@ class Database:
         self.driver_error: Any = self.dialect.import_dbapi().Error
         self._clock = clock
         self._ready = False
-        self._preparing = threading.Lock()
-        self._writing = threading.Lock()
+        self._renew_locks()
         self._here = threading.local()
+        self._resting: list[Any] = []
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
         _databases.add(self)
+
+    def _renew_locks(self) -> None:
+        # Taken in this order, where both are.
+        self._writing = threading.Lock()
+        self._opening = threading.RLock()
 
     @property
     def is_sqlite(self) -> bool:
@@ -115,29 +136,53 @@ class Database:
         """Run a single SELECT, outside any transaction or in this thread's own, and give all its rows."""
         kept = self._kept()
         try:
-            return self._fetch(self._connection(), statement, parameters)
+            return self._fetch(statement, parameters)
         except OutboxUnavailable:
             if not self._may_be_stale(kept):
                 raise
-        return self._fetch(self._connection(), statement, parameters)
+        return self._fetch(statement, parameters)
 
-    def _fetch(self, connection: Connection, statement: Statement, parameters: Mapping[str, Any]) -> list[Any]:
+    def _fetch(self, statement: Statement, parameters: Mapping[str, Any]) -> list[Any]:
+        connection = self._taken()
         try:
             return list(connection.run(statement, parameters).fetchall())
         except self.driver_error as error:
             self.fail(error)
+        finally:
+            connection.lock.release()
+
+    def _taken(self) -> Connection:
+        """Give this thread's connection, with its lock; it may be closed by a fork just before we have that."""
+        while True:
+            connection = self._connection()
+            connection.lock.acquire()
+            if not connection.closed:
+                return connection
+            connection.lock.release()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Give this thread's connection within one transaction: committed at the end, rolled back on any error."""
+        if self._is_writing_here():
+            raise RuntimeError(
+                "A hook of the app's (to_json, url, store_name …) wrote to the outbox while a write was being kept; "
+                "it may read, and must leave writing to the view."
+            )
         if not self.is_sqlite:
             yield from self._within(self._begun())
             return
-        connection = self._connection()
         # SQLite's own waiting is unfair (a p99 of 0.6 s with 8 threads): the writers of one process queue here.
-        with self._writing:
-            connection.execute("BEGIN IMMEDIATE")
-            yield from self._within(connection)
+        if not self._writing.acquire(timeout=_BUSY_SECONDS):
+            raise OutboxUnavailable(f"The outbox's database is busy: writes before this one do not end. {_NOTHING}")
+        try:
+            connection = self._taken()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield from self._within(connection)
+            finally:
+                connection.lock.release()
+        finally:
+            self._writing.release()
 
     def _begun(self) -> Connection:
         """Begin a transaction on a server, on a new connection where it hung up on the one that was kept."""
@@ -160,12 +205,21 @@ class Database:
         connection.in_transaction = True
         try:
             yield connection
-            connection.execute("COMMIT")
+            self._commit(connection)
         except BaseException:
             self._roll_back(connection)
             raise
         finally:
             connection.in_transaction = False
+
+    def _commit(self, connection: Connection) -> None:
+        try:
+            connection.raw.cursor().execute("COMMIT")
+        except self.driver_error as error:
+            # A server may have done it before its answer was lost. SQLite has not, unless it could not tell whether
+            # what it wrote is on the disk.
+            known = self.is_sqlite and "FSYNC" not in getattr(error, "sqlite_errorname", "")
+            self.fail(error, _NOTHING if known else _UNKNOWN)
 
     def _roll_back(self, connection: Connection) -> None:
         """Leave no transaction open; a connection that can not even roll back is dropped."""
@@ -177,16 +231,43 @@ class Database:
     def _kept(self) -> Connection | None:
         return getattr(self._here, "connection", None)
 
+    def _is_writing_here(self) -> bool:
+        connection: Connection | None = getattr(self._here, "connection", None)
+        return connection is not None and connection.in_transaction
+
     def _connection(self) -> Connection:
         connection = self._kept()
         if connection is not None and connection.pid != os.getpid():
             _inherited.append(connection)
             connection = None
+        if connection is not None and not connection.in_transaction and not self._is_current(connection):
+            self._drop()
+            connection = None
         if connection is None:
-            if not self._ready:
-                self.prepare(create=self.is_sqlite)
-            connection = self._here.connection = Connection(self, self._open())
+            with self._opening:
+                if not self._ready:
+                    self.prepare(create=self.is_sqlite)
+                connection = self._here.connection = Connection(self, self._open())
+                self._connections.add(connection)
         return connection
+
+    def _is_current(self, connection: Connection) -> bool:
+        """Say whether it still leads to the outbox: what is written to a file without a name is lost."""
+        if connection.closed or not self.is_sqlite:
+            return not connection.closed
+        there = self._file_now()
+        if there is not None and there != connection.file:
+            # Another file was put in its place, a backup say: its version has to be looked at.
+            self._ready = False
+        return there == connection.file
+
+    def _file_now(self) -> tuple[int, int] | None:
+        """Tell which file is there now, None where none is, or none is used."""
+        try:
+            found = os.stat(str(self._url.database)) if self.is_sqlite else None
+        except OSError:
+            return None
+        return None if found is None else (found.st_dev, found.st_ino)
 
     def _open(self) -> Any:
         arguments, options = self.dialect.create_connect_args(self._url)
@@ -203,6 +284,11 @@ class Database:
         return raw
 
     def _open_sqlite(self, arguments: Any, options: dict[str, Any]) -> Any:
+        if self._ready and self._file_now() is None:
+            raise OutboxUnavailable(
+                f"The outbox's file {self._url.database} is gone. {_NOTHING} Put it back; or restart the app, "
+                "which begins an empty one."
+            )
         options |= {"isolation_level": None, "check_same_thread": False, "timeout": _BUSY_SECONDS}
         raw = self.dialect.connect(*arguments, **options)
         raw.cursor().execute("PRAGMA synchronous = FULL")
@@ -231,23 +317,50 @@ class Database:
                 return
         cursor.execute("PRAGMA journal_mode = WAL")
 
-    def fail(self, error: BaseException) -> NoReturn:
+    def fail(self, error: BaseException, kept: str = _NOTHING) -> NoReturn:
         """Turn a driver's error into the tree's, and forget a connection that is gone."""
         if not self.is_sqlite:
             self._drop()
-        raise OutboxUnavailable(
-            f"The outbox's database can not be used: {_first_line(error)}. Nothing was kept."
-        ) from error
+        raise OutboxUnavailable(f"The outbox's database can not be used: {_first_line(error)}. {kept}") from error
 
     def _drop(self) -> None:
         connection = self._kept()
         self._here.connection = None
         if connection is not None:
-            connection.raw.close()
+            connection.close()
+
+    def rest(self) -> None:
+        """Before a fork: let what is under way in other threads end, and close what a child must not inherit.
+
+        SQLite keeps the locks of a file once for a process: a child that opens the file anew while it has an
+        inherited connection would believe that it holds them too (sqlite.org/howtocorrupt.html §2.6). A thread that
+        forks within a transaction of its own can not be waited for.
+        """
+        kept = self._kept()
+        if kept is not None and kept.in_transaction:
+            return
+        self._resting = [lock for lock in (self._writing, self._opening) if lock.acquire(timeout=_BUSY_SECONDS)]
+        for connection in list(self._connections) if self.is_sqlite else ():
+            if connection.pid == os.getpid() and connection.lock.acquire(timeout=_BUSY_SECONDS):
+                connection.close()
+                connection.lock.release()
+        if self.is_sqlite:
+            self._here.connection = None
+
+    def go_on(self) -> None:
+        """After a fork, in the parent."""
+        held, self._resting = self._resting, []
+        for lock in held:
+            lock.release()
+
+    def go_on_as_child(self) -> None:
+        """After a fork, in the child: whoever held a lock is not here."""
+        self._resting = []
+        self._renew_locks()
 
     def prepare(self, *, create: bool) -> None:
-        """Check the schema's version, and create the tables where there are none and ``create`` says so."""
-        with self._preparing:
+        """Check the schema's version; create or upgrade the tables where that is needed and ``create`` says so."""
+        with self._opening:
             if self._ready:
                 return
             try:
@@ -267,7 +380,11 @@ class Database:
                 raw.isolation_level = None
                 connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            elif create:
+                connection.execute(_schema_lock(self.dialect.name))
             version = self._version(connection, create)
+            if version < schema.SCHEMA_VERSION:
+                version = self._upgraded(connection, version, create)
             if version != schema.SCHEMA_VERSION:
                 raise ConfigurationError(
                     f"The outbox's tables have version {version}, this release knows {schema.SCHEMA_VERSION}: "
@@ -276,6 +393,20 @@ class Database:
             if self.is_sqlite:
                 connection.exec_driver_sql("COMMIT")
             connection.commit()
+
+    def _upgraded(self, connection: Any, version: int, create: bool) -> int:
+        """Lead tables of an older release to this one's, step by step. MariaDB commits each statement by itself."""
+        if not create:
+            raise OutboxUnavailable(
+                f"The outbox's tables have version {version}, this release needs {schema.SCHEMA_VERSION}: "
+                "run 'flask dualstorage init-db' once."
+            )
+        while version < schema.SCHEMA_VERSION:
+            for statement in schema.UPGRADES[version]:
+                connection.exec_driver_sql(statement)
+            version += 1
+            connection.execute(update(schema.schema_version).values(version=version))
+        return version
 
     def _version(self, connection: Any, create: bool) -> int:
         version = None
@@ -291,19 +422,19 @@ class Database:
         return schema.SCHEMA_VERSION
 
 
-def _let_go() -> None:
-    """Close this thread's SQLite connections before it forks, so that the child inherits none.
+def _each(do: Callable[[Database], None]) -> Callable[[], None]:
+    def all_of_them() -> None:
+        for database in list(_databases):
+            do(database)
 
-    SQLite keeps the locks of a file once for a process: a child that opens the file anew while it has an inherited
-    connection would believe that it holds them too (sqlite.org/howtocorrupt.html §2.6).
-    """
-    for database in list(_databases):
-        kept = database._kept()
-        if database.is_sqlite and kept is not None and not kept.in_transaction and kept.pid == os.getpid():
-            database._drop()
+    return all_of_them
 
 
-os.register_at_fork(before=_let_go)
+os.register_at_fork(
+    before=_each(Database.rest),
+    after_in_parent=_each(Database.go_on),
+    after_in_child=_each(Database.go_on_as_child),
+)
 
 
 def _server_time(dialect: str) -> ClauseElement:
@@ -313,6 +444,13 @@ def _server_time(dialect: str) -> ClauseElement:
 
 
 _SERVER_TIME = Statement(_server_time)
+
+
+def _schema_lock(dialect: str) -> ClauseElement:
+    """One at a time makes or upgrades the tables of a server; it ends with the transaction, or the connection."""
+    if dialect == "postgresql":
+        return text("SELECT pg_advisory_xact_lock(7240314985)")
+    return text("SELECT get_lock('flask_dualstorage', 60)")
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -44,10 +45,11 @@ class StoreState:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a form was used for already: the write it made, and the key that went upstream with it."""
+    """What a form was used for already: the write it made, and the key and request that went upstream with it."""
 
     write_id: str
     key: str | None
+    sent: str | None
 
 
 def _bind(*names: str) -> dict[str, Any]:
@@ -77,18 +79,25 @@ def _of_owner(*conditions: Any) -> Select[Any]:
 _unsettled = and_(_write.c.settled_seq == UNSETTLED, _write.c.state != State.LOCAL.value)
 _PENDING = Statement(_of_owner(_unsettled))
 _EVERYTHING = Statement(_of_owner(_write.c.settled_seq == UNSETTLED))
-_REFERRING = Statement(_of_owner(_unsettled, _write.c.refers == 1))
+_REFERRING = Statement(_of_owner(_write.c.settled_seq == UNSETTLED, _write.c.refers == 1))
 _LANE = Statement(_of_owner(_same(_write.c.store), _same(_write.c.record_id), _since))
 _BY_ID = Statement(select(*_write.columns).where(_same(_write.c.owner), _same(_write.c.id)))
 _MADE = Statement(_of_owner(_same(_write.c.record_id), _write.c.kind == Kind.CREATE.value))
 # Not LIKE: to SQLite "A" is like "a".
 _is_under = func.substr(_write.c.url, 1, bindparam("length")) == bindparam("above")
-_UNDER = Statement(select(_write.c.id).where(_same(_write.c.owner), _unsettled, _is_under).limit(1))
+_HAS_UNDER = Statement(select(_write.c.id).where(_same(_write.c.owner), _unsettled, _is_under).limit(1))
+_UNDER = Statement(_of_owner(_write.c.settled_seq == UNSETTLED, _is_under))
 _CREATE_AT = Statement(
     select(_write.c.id)
     .where(_same(_write.c.owner), _same(_write.c.record_id), _same(_write.c.url), _unsettled)
     .where(_write.c.kind == Kind.CREATE.value)
     .limit(1)
+)
+_SETTLED = Statement(
+    select(*_write.columns)
+    .where(_same(_write.c.owner), _write.c.settled_seq < UNSETTLED)
+    .order_by(_write.c.settled_at.desc(), _write.c.seq.desc())
+    .limit(bindparam("at_most"))
 )
 _COUNTS = Statement(
     select(_write.c.store, _write.c.state, func.count(), func.min(_write.c.created_at))
@@ -156,6 +165,9 @@ _PRUNE = Statement(
     )
 )
 _PRUNE_NONCES = Statement(delete(_nonce).where(_same(_nonce.c.owner), _nonce.c.expires_at < bindparam("before")))
+_HIDE_APPLIED = Statement(
+    update(_write).where(_same(_write.c.owner), _write.c.state == State.APPLIED.value).values(settled_seq=-1)
+)
 _POSTPONE = Statement(
     update(_write)
     .where(
@@ -168,11 +180,15 @@ _POSTPONE = Statement(
     .values(retry_after=bindparam("until"))
 )
 _NONCE = Statement(
-    select(_nonce.c.write_id, _nonce.c.key).where(_same(_nonce.c.owner), _same(_nonce.c.nonce), _same(_nonce.c.content))
+    select(_nonce.c.write_id, _nonce.c.key, _nonce.c.sent).where(
+        _same(_nonce.c.owner), _same(_nonce.c.nonce), _same(_nonce.c.content)
+    )
 )
 _ADD_NONCE = _insert_ignoring(_nonce, *(column.name for column in _nonce.columns))
 _SET_NONCE_KEY = Statement(
-    update(_nonce).where(_same(_nonce.c.owner), _nonce.c.write_id == bindparam("of")).values(key=bindparam("used"))
+    update(_nonce)
+    .where(_same(_nonce.c.owner), _nonce.c.write_id == bindparam("of"))
+    .values(key=bindparam("used"), sent=bindparam("digest"))
 )
 
 
@@ -198,6 +214,10 @@ class Outbox:
     def pending(self, owner: str) -> list[Write]:
         """Read every unsettled write of an owner, in order; local records are none."""
         return [_to_write(row) for row in self.database.read(_PENDING, {"owner": owner})]
+
+    def settled(self, owner: str, at_most: int) -> list[Write]:
+        """Read an owner's last applied and discarded writes, newest first."""
+        return [_to_write(row) for row in self.database.read(_SETTLED, {"owner": owner, "at_most": at_most})]
 
     def write(self, owner: str, write_id: str) -> Write | None:
         """Read one write of this owner, whatever its state."""
@@ -227,13 +247,16 @@ class Outbox:
 
         Where the owner's storage was adopted, the transaction is the adopter's: later writes ``follow``.
         """
-        with self.database.transaction() as connection:
-            change = OwnerTransaction(connection, owner)
-            while follow and change.heir is not None:
-                change = OwnerTransaction(connection, change.heir)
-            change.now = self.database.now()
-            yield change
-            change.finish()
+        while True:
+            with self.database.transaction() as connection:
+                change = OwnerTransaction(connection, owner)
+                if change.heir is None or not follow:
+                    change.now = self.database.now()
+                    yield change
+                    change.finish()
+                    return
+                # Never two locks at once: an adoption takes them in another order.
+                owner = change.heir
 
     @contextmanager
     def adoption(self, first: str, second: str) -> Iterator[tuple[OwnerTransaction, OwnerTransaction]]:
@@ -294,6 +317,10 @@ class OwnerTransaction:
     def new_epoch(self) -> None:
         """Make every cached copy of this owner a miss, in every worker."""
         self.epoch = new_id()
+
+    def hide_history(self) -> None:
+        """Let no applied write lie over anything any more; it stays in the history."""
+        self._connection.run(_HIDE_APPLIED, {"owner": self.owner})
 
     def check_room(self, at_most: int) -> None:
         """Raise ``OutboxFull`` where one more pending write would be too many."""
@@ -363,13 +390,19 @@ class OwnerTransaction:
         return self._rows(_PENDING, {"owner": self.owner})
 
     def referring(self) -> list[Write]:
-        """Read the unsettled writes that refer to a temporary id."""
+        """Read what refers to a temporary id: unsettled writes, and local records."""
         return self._rows(_REFERRING, {"owner": self.owner})
 
     def has_under(self, path: str) -> bool:
         """Say whether writes wait in a collection nested under the record at ``path``: its delete goes after them."""
-        above = {"above": path + "/", "length": len(path) + 1}
-        return self._connection.run(_UNDER, {"owner": self.owner, **above}).fetchone() is not None
+        return self._connection.run(_HAS_UNDER, self._above(path)).fetchone() is not None
+
+    def under(self, path: str) -> list[Write]:
+        """Read what is unsettled in the collections nested under the record at ``path``, local records too."""
+        return self._rows(_UNDER, self._above(path))
+
+    def _above(self, path: str) -> dict[str, Any]:
+        return {"owner": self.owner, "above": path + "/", "length": len(path) + 1}
 
     def is_under_new(self, url: str) -> bool:
         """Say whether a collection at ``url`` is nested under a record whose create waits."""
@@ -393,9 +426,9 @@ class OwnerTransaction:
         found = {temp_id: self.alias(temp_id) for temp_id in temp_ids}
         return {temp_id: real for temp_id, real in found.items() if real is not None}
 
-    def add_alias(self, temp_id: str, store: str, record_id: RecordId) -> None:
+    def add_alias(self, temp_id: str, record_id: RecordId) -> None:
         """Keep for good that ``temp_id`` became ``record_id``."""
-        values = {"owner": self.owner, "temp_id": temp_id, "store": store, **_id_columns(record_id)}
+        values = {"owner": self.owner, "temp_id": temp_id, **_id_columns(record_id)}
         self._connection.run(_ADD_ALIAS, values)
 
     def postpone(self, upstream: str, until: float) -> None:
@@ -410,12 +443,13 @@ class OwnerTransaction:
 
     def add_nonce(self, nonce: str, content: str, write: Write, expires_at: float) -> None:
         """Keep what a form's nonce made."""
-        values = {"nonce": nonce, "content": content, "write_id": write.id, "key": write.key, "expires_at": expires_at}
-        self._connection.run(_ADD_NONCE, values | {"owner": self.owner})
+        values = {"owner": self.owner, "nonce": nonce, "content": content, "write_id": write.id}
+        self._connection.run(_ADD_NONCE, values | {"key": None, "sent": None, "expires_at": expires_at})
 
     def keep_key(self, write: Write) -> None:
-        """Remember a write's key with the nonce that made it, so that it outlives a withdrawal."""
-        self._connection.run(_SET_NONCE_KEY, {"owner": self.owner, "of": write.id, "used": write.key})
+        """Remember a write's key, and what went under it, with the nonce that made it: it outlives a withdrawal."""
+        values = {"owner": self.owner, "of": write.id, "used": write.key, "digest": request_digest(write)}
+        self._connection.run(_SET_NONCE_KEY, values)
 
     def everything(self) -> list[Write]:
         """Read what is unsettled, local records too, in order."""
@@ -451,6 +485,12 @@ class OwnerTransaction:
 
     def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Write]:
         return [_to_write(row) for row in self._connection.run(statement, values).fetchall()]
+
+
+def request_digest(write: Write) -> str:
+    """Tell one fixed request from another: the same key must always carry the same bytes."""
+    parts = (write.method, write.path, None if write.body is None else write.body.decode("latin-1"))
+    return sha256(orjson.dumps(parts)).hexdigest()
 
 
 def _counts(write: Write) -> int:

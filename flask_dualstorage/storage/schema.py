@@ -20,7 +20,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import LONGBLOB
 
 #: The version of the tables below; a database of a newer one is refused.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+#: How the tables of an older release become these: the version they have, and the statements that lead to the next.
+#: All of it in one transaction, where the database can. A file of each version stays in tests/contract/databases.
+UPGRADES: dict[int, tuple[str, ...]] = {
+    1: ("ALTER TABLE alias DROP COLUMN store", "ALTER TABLE nonce ADD COLUMN sent VARCHAR(64)"),
+}
 #: The longest name of a store, which is the URL of its collection where it declares no other.
 MAX_STORE = 512
 
@@ -116,7 +121,6 @@ alias = Table(
     metadata,
     Column("owner", String(255), primary_key=True),
     Column("temp_id", String(36), primary_key=True),
-    Column("store", String(MAX_STORE), nullable=False),
     Column("record_id", String(255), nullable=False),
     Column("record_id_is_int", SmallInteger, nullable=False),
     **_MYSQL,
@@ -131,6 +135,7 @@ nonce = Table(
     Column("content", String(64), primary_key=True),
     Column("write_id", String(32), nullable=False),
     Column("key", String(64)),
+    Column("sent", String(64)),
     Column("expires_at", Double, nullable=False),
     **_MYSQL,
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ..errors import RecordGone, WriteBusy
 from ..policy.values import changes
 from ..storage.outbox import OwnerTransaction
-from ..types import AT_ONCE, State, Write
+from ..types import AT_ONCE, Kind, State, Write
 from .engine import Engine
 from .enqueuing import vanish
 from .flush import Flush
@@ -29,10 +29,15 @@ def retry(engine: Engine, owner: str, write_id: str) -> Write:
 
 
 def _on_theirs(write: Write) -> Write:
-    """Put what the owner changed on the upstream's present state: mine wins field by field, theirs stays elsewhere."""
-    mine = changes(write.base, write.attributes or {})
-    wanted = None if write.attributes is None else {**(write.theirs or {}), **mine}
-    return replace(write, attributes=wanted, base=write.theirs, theirs=None)
+    """Put what the owner changed on the upstream's present state: mine wins field by field, theirs stays elsewhere.
+
+    Where the record is gone upstream there is nothing to put it on, and it goes as it is.
+    """
+    if write.theirs is None:
+        return write
+    kind = Kind.UPDATE if write.kind is Kind.CREATE else write.kind
+    wanted = None if write.attributes is None else {**write.theirs, **changes(write.base, write.attributes)}
+    return replace(write, kind=kind, attributes=wanted, base=write.theirs, theirs=None)
 
 
 def discard(engine: Engine, owner: str, write_id: str) -> list[Write]:

@@ -48,6 +48,14 @@ class Credentials:
         return self.auth
 
 
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What a request brought, and the statuses that mean "offline" for it."""
+
+    answer: Answer | Failure
+    offline_codes: Collection[int]
+
+
 class Upstream:
     """One upstream in this process: its client and its breaker. ``online`` is None until it was asked once."""
 
@@ -66,15 +74,22 @@ class Upstream:
             pool_size=pool_size,
         )
 
-    def offline_codes(self, answer: Answer) -> Collection[int]:
+    def _offline_codes(self, answer: Answer | Failure) -> Collection[int]:
         """Give the statuses that mean "offline", asking the app's callable where it is one [offlineStatusCodes]."""
         codes = self.config.offline_status_codes
-        return frozenset(codes(answer)) if callable(codes) else codes
+        if isinstance(answer, Failure) or not callable(codes):
+            return () if callable(codes) else codes
+        try:
+            return frozenset(codes(answer))
+        # The hook is the app's. The answer is here already, and must count for the write that it answers.
+        except Exception:
+            log.exception("DUALSTORAGE_OFFLINE_STATUS_CODES failed, so this answer counts as online")
+            return ()
 
-    def send(self, request: Request, auth: Any, timeout: tuple[float, float] | None) -> Answer | Failure:
+    def send(self, request: Request, auth: Any, timeout: tuple[float, float] | None) -> Exchanged:
         """Send one request and let the breaker know how it went."""
         answer = self._client.send(request, auth=auth, timeout=timeout)
-        codes = () if isinstance(answer, Failure) else self.offline_codes(answer)
+        codes = self._offline_codes(answer)
         self.online = is_reachable(answer, codes)
         if self.online:
             self.breaker.succeeded()
@@ -82,7 +97,7 @@ class Upstream:
             self.breaker.failed()
         if isinstance(answer, Answer) and answer.status_code == 503:
             self.breaker.hold(retry_after(answer.headers.get("Retry-After"), self._clock()) or 0.0)
-        return answer
+        return Exchanged(answer, codes)
 
 
 @dataclass
@@ -147,22 +162,27 @@ class Engine:
             return False
         return self.upstream(name).breaker.allow()
 
-    def exchange(self, name: str, request: Request, auth: Any, timeout: tuple[float, float] | None) -> Answer | Failure:
+    def exchange(self, name: str, request: Request, auth: Any, timeout: tuple[float, float] | None) -> Exchanged:
         """Send one request of this web request, or outside of any."""
         upstream = self.upstream(name)
         was = upstream.online
-        answer = upstream.send(request, auth, timeout)
-        memo = self.memo()
+        exchanged = upstream.send(request, auth, timeout)
+        memo, answer = self.memo(), exchanged.answer
         if isinstance(answer, Failure) and answer.fault is Fault.UNSENT and memo is not None:
             memo.setdefault("unreachable", set()).add(name)
         self._tell(name, was, upstream.online)
-        return answer
+        return exchanged
 
     def _tell(self, name: str, was: bool | None, now: bool | None) -> None:
         if now is False and was is not False:
             self.emit(signals.upstream_lost, upstream=name)
         if now is True and was is False:
             self.emit(signals.upstream_back, upstream=name)
+
+    def history_kept(self) -> float:
+        """Give for how many seconds applied writes stay: as long as a copy may be that began before them."""
+        deadline = max((upstream.timeout[1] for upstream in self.config.upstreams.values()), default=0.0)
+        return max(self.config.keep_applied, self.config.cache_timeout + deadline)
 
     def rules(self, declared: Declaration) -> Rules:
         """Give what decides over a write in doubt."""

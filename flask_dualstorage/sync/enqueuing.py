@@ -9,8 +9,9 @@ from ..errors import RecordGone, ValidationFailed
 from ..policy import references
 from ..policy.coalescing import Action, Decision, Edit, coalesce
 from ..policy.settling import thaw
+from ..policy.values import changes, put_on
 from ..storage.outbox import OwnerTransaction
-from ..types import AT_ONCE, UNSETTLED, Declaration, Kind, RecordId, State, Write
+from ..types import AT_ONCE, UNSETTLED, Attributes, Declaration, Kind, RecordId, State, Write
 from ..upstream.dialects import path_of
 
 
@@ -63,25 +64,35 @@ def enqueue(change: OwnerTransaction, entry: Entry, at_most: int) -> Enqueued:
 
 
 def _bind(change: OwnerTransaction, entry: Entry) -> Entry:
-    """Put the real ids in place of the temporary ones that have one; check that the rest are this owner's."""
+    """Put real ids in place of temporary ones; check that those that have none yet will get one."""
+    bound = with_known_ids(change, entry)
+    for temp_id in bound.unbound:
+        _check_made_here(change, temp_id)
+    return bound
+
+
+def with_known_ids(change: OwnerTransaction, entry: Entry) -> Entry:
+    """Put the real ids in place of the temporary ones that have one by now, and note the others."""
     edit, declared, record_id = entry.edit, entry.declared, entry.record_id
     found = references.find(edit.attributes, edit.changed, declared.url, record_id)
-    if edit.kind is Kind.CREATE and isinstance(record_id, str):
-        found.discard(record_id)
+    if edit.kind is Kind.CREATE:
+        found.discard(str(record_id))
     if not found:
         return entry
     real = change.aliases(found)
-    unbound = found - set(real) - {str(record_id)}
-    for temp_id in unbound:
-        _check_made_here(change, temp_id)
-    if real:
-        store, url = references.bind_text(declared.store, real), references.bind_text(declared.url, real)
-        params = references.bind(dict(declared.params), real)
-        declared = replace(declared, store=store, url=url, params=params)
-        record_id = references.bind(record_id, real)
-        attributes, changed = references.bind(edit.attributes, real), references.bind(edit.changed, real)
-        edit = replace(edit, attributes=attributes, changed=changed)
-    return replace(entry, declared=declared, record_id=record_id, edit=edit, unbound=frozenset(unbound))
+    unbound = frozenset(found - set(real) - {str(record_id)})
+    if not real:
+        return replace(entry, unbound=unbound)
+    store, url = references.bind_text(declared.store, real), references.bind_text(declared.url, real)
+    params = references.bind(dict(declared.params), real)
+    attributes, changed = references.bind(edit.attributes, real), references.bind(edit.changed, real)
+    return replace(
+        entry,
+        declared=replace(declared, store=store, url=url, params=params),
+        record_id=references.bind(record_id, real),
+        edit=replace(edit, attributes=attributes, changed=changed),
+        unbound=unbound,
+    )
 
 
 def _check_made_here(change: OwnerTransaction, temp_id: str) -> None:
@@ -112,7 +123,8 @@ def _carry_out(
     change: OwnerTransaction, entry: Entry, lane: Sequence[Write], decision: Decision, at_most: int
 ) -> Enqueued:
     if decision.action is Action.NOTHING:
-        return Enqueued(lane[-1])
+        # One more call relies on it: a refusal of its first send is no longer that call's alone to hear.
+        return Enqueued(change.update(lane[-1], replace(lane[-1], edits=lane[-1].edits + 1)))
     if decision.action is Action.VANISH:
         return Enqueued(None, vanished=tuple(vanish(change, lane[-1])))
     if decision.edit is None:
@@ -180,16 +192,40 @@ def fold_into(change: OwnerTransaction, tail: Write, edit: Edit, state: State, r
     return change.update(tail, folded)
 
 
-def vanish(change: OwnerTransaction, tail: Write) -> list[Write]:
-    """Discard a write that nothing will be sent of; a create takes what is nested under it along."""
-    gone = [change.discard(tail, "Taken back before it was sent.")]
-    if tail.kind is not Kind.CREATE or not references.is_temp_id(tail.record_id):
+def vanish(change: OwnerTransaction, write: Write) -> list[Write]:
+    """Discard a write that nothing will be sent of, or that its owner gives up; gives all that went with it.
+
+    A create takes along what stands behind it in its lane and what is nested under its record; others that refer to
+    the record are rejected. What stands behind any other write no longer holds what that one changed.
+    """
+    behind = [each for each in change.lane(write.store, write.record_id) if each.seq > write.seq]
+    gone = [change.discard(write, "Taken back before it was sent.")]
+    if write.kind is not Kind.CREATE:
+        _put_behind_on(change, write.base, behind)
         return gone
-    temp_id = str(tail.record_id)
-    for other in change.referring():
-        if temp_id in references.find(other.url):
-            gone.append(change.discard(other, "The record that it belongs to was deleted before it was sent."))
-        elif temp_id in references.find(other.attributes) and str(other.record_id) != temp_id:
-            reason = "It refers to a deleted record."
-            change.update(other, thaw(replace(other, state=State.REJECTED, not_before=None, reason=reason)))
+    gone += [change.discard(each, "Its record was given up before it was sent.") for each in behind]
+    path = references.record_path(write.url, write.record_id) if write.record_id != "" else write.url
+    for nested in change.under(path):
+        if nested.state is State.LOCAL:
+            change.remove(nested)
+        elif nested.state is not State.SENDING:
+            gone.append(change.discard(nested, "The record that it belongs to was deleted before it was sent."))
+    _reject_referrers(change, str(write.record_id))
     return gone
+
+
+def _put_behind_on(change: OwnerTransaction, base: Attributes | None, behind: Sequence[Write]) -> None:
+    """Take what was discarded out of the writes behind it, each of which was made on the one before."""
+    for write in behind:
+        if write.frozen or write.attributes is None:
+            return
+        mine = changes(write.base, write.attributes) if base is None else put_on(base, write.base, write.attributes)
+        change.update(write, replace(write, base=base, attributes=mine))
+        base = mine
+
+
+def _reject_referrers(change: OwnerTransaction, temp_id: str) -> None:
+    for other in change.referring() if references.is_temp_id(temp_id) else []:
+        if other.state is not State.LOCAL and temp_id in references.find(other.attributes):
+            refused = replace(other, state=State.REJECTED, not_before=None, reason="It refers to a deleted record.")
+            change.update(other, thaw(refused))

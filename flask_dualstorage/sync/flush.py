@@ -15,7 +15,7 @@ from time import monotonic
 
 from .. import signals
 from ..errors import CollectionUnknown
-from ..policy.planning import ready, with_those_it_waits_for
+from ..policy.planning import Plan, with_those_it_waits_for
 from ..policy.references import waits_for
 from ..policy.settling import resend_is_safe
 from ..storage.outbox import OwnerTransaction
@@ -24,7 +24,7 @@ from .engine import Credentials, Engine, log
 from .looking import look_and_send
 from .reports import SyncReport, sync_report
 from .sending import Call, claim, send
-from .settling import Settled, settle, tell
+from .settling import Done, Settled, recording, settle_all, tell
 from .writing import deadline_of
 
 #: How long a finished send waits for others, so that one transaction settles them together, seconds.
@@ -59,46 +59,36 @@ class Flush:
     _stopped: set[str] = field(default_factory=set)
     #: Upstreams that refused the owner's credential last time: one write tries the new one before the rest go.
     _probing: set[str] = field(default_factory=set)
-    _answered: set[str] = field(default_factory=set)
     _credentials: dict[str, Credentials] = field(default_factory=dict)
     _in_flight: dict[Future[Outcome], tuple[Write, Declaration]] = field(default_factory=dict)
 
     def run(self) -> Flush:
-        """Send what is due, in order, until nothing more can go. What was blocked by a parent goes in a next round."""
-        started = monotonic()
-        self._until = math.inf if self.budget is None else started + self.budget
+        """Send what is due, in order, and what waited for it, until nothing more can go."""
+        self._until = math.inf if self.budget is None else monotonic() + self.budget
+        plan = self._plan()
+        done: list[Done] = []
         with ThreadPoolExecutor(self.engine.config.sync_concurrency, "dualstorage") as pool:
-            while self._may_go_on() and self._round(pool):
-                pass
+            while plan.due or self._in_flight or done:
+                for how, write, declared, credentials in self._settle_and_claim(done, plan):
+                    context = copy_context()
+                    job = pool.submit(context.run, how, self.engine, write, declared, credentials.auth, Call())
+                    self._in_flight[job] = (write, declared)
+                done = self._finished()
         return self
 
     def _may_go_on(self) -> bool:
         return monotonic() < self._until
 
-    def _round(self, pool: ThreadPoolExecutor) -> bool:
-        """Send what waits for nothing else; say whether something was applied that others may have waited for."""
-        due = self._plan()
-        before = len(self.applied)
-        done: list[tuple[Write, Declaration, Outcome]] = []
-        while due or self._in_flight or done:
-            for how, write, declared, credentials in self._settle_and_claim(done, due):
-                context = copy_context()
-                job = pool.submit(context.run, how, self.engine, write, declared, credentials.auth, Call())
-                self._in_flight[job] = (write, declared)
-            done = self._finished()
-            if not done and not self._may_go_on():
-                break
-        return len(self.applied) > before
-
-    def _plan(self) -> deque[Write]:
+    def _plan(self) -> Plan:
         writes = self.engine.outbox.pending(self.owner)
         waits = waits_for(writes)
         wanted = with_those_it_waits_for(writes, waits, self.chosen)
-        self._probing |= {write.upstream for write in writes if _was_unauthorized(write)} - self._answered
+        self._probing = {write.upstream for write in writes if _was_unauthorized(write)}
         now = self.engine.outbox.now()
-        due = ready([write for write in writes if write.id in wanted], waits, now, explicit=self.explicit)
-        self.asked_to_wait = max([self.asked_to_wait, *(write.retry_after - now for write in writes)])
-        return deque(write for write in due if self._may_send(write.upstream))
+        self.asked_to_wait = max([0.0, *(write.retry_after - now for write in writes)])
+        plan = Plan(writes, waits, wanted, now, explicit=self.explicit)
+        plan.due = deque(write for write in plan.due if self._may_send(write.upstream))
+        return plan
 
     def _may_send(self, upstream: str) -> bool:
         if upstream in self._stopped:
@@ -115,28 +105,28 @@ class Flush:
             self._credentials[upstream] = self.engine.credentials(self.owner, upstream)
         return self._credentials[upstream]
 
-    def _settle_and_claim(self, done: list[tuple[Write, Declaration, Outcome]], due: deque[Write]) -> list[Job]:
+    def _settle_and_claim(self, done: list[Done], plan: Plan) -> list[Job]:
         """One transaction for both: no more are claimed than can be sent at once."""
         free = self.engine.config.sync_concurrency - len(self._in_flight)
         if not self._may_go_on():
-            due.clear()
-        if not done and not due:
+            plan.due.clear()
+        if not done and not plan.due:
             return []
-        settled: list[Settled] = []
         claimed: list[Job] = []
-        with self.engine.outbox.transaction(self.owner) as change:
-            for write, declared, outcome in done:
-                own_call = write.id == self.own_call
-                settled.append(settle(self.engine, change, write, outcome, declared, own_call=own_call))
-                self._note(write, outcome)
-            for write in self._next(due, free):
+        with recording(done), self.engine.outbox.transaction(self.owner) as change:
+            settled = settle_all(self.engine, change, done, self.own_call)
+            for each, (_, _, outcome) in zip(settled, done, strict=True):
+                self._note(plan, each, outcome)
+            if change.owner != self.owner:
+                # Adopted meanwhile: what is not sent yet is another owner's, and goes with that one's credential.
+                plan.due.clear()
+            for write in self._next(plan.due, free) if self._may_go_on() else []:
                 found = change.find(write.id)
                 claimed += [] if found is None else self._claim(change, found)
         done.clear()
         for each in settled:
             tell(self.engine, each)
-            if each.write.state is State.APPLIED and not each.late:
-                self.applied.append(each.write)
+        self.applied += [each.write for each in settled if each.write.state is State.APPLIED and not each.late]
         return claimed
 
     def _next(self, due: deque[Write], free: int) -> list[Write]:
@@ -167,6 +157,11 @@ class Flush:
         except CollectionUnknown as error:
             change.update(write, replace(write, reason=str(error)))
             return []
+        except Exception as error:  # noqa: BLE001  # what a class of the app's declares failed: the other lanes go on
+            log.exception("what %r declares failed", write.collection)
+            reason = f"What {write.collection!r} declares failed ({type(error).__name__}: {error})."
+            change.update(write, replace(write, reason=reason))
+            return []
         deadline = deadline_of(self.engine, declared, Call())
         taken = claim(self.engine, change, write, declared, deadline, explicit=self.explicit)
         if taken is None:
@@ -175,16 +170,18 @@ class Flush:
         safe = not doubtful or resend_is_safe(write, self.engine.rules(declared), change.now)
         return [(send if safe else look_and_send, taken, declared, self._credentials_for(taken.upstream))]
 
-    def _note(self, write: Write, outcome: Outcome) -> None:
+    def _note(self, plan: Plan, settled: Settled, outcome: Outcome) -> None:
+        write = settled.write
         self.outcomes[write.id] = outcome
+        if settled.withdrawn or write.state in (State.APPLIED, State.DISCARDED):
+            plan.gone(write.id)
         self.asked_to_wait = max(self.asked_to_wait, outcome.retry_after or 0.0)
         if outcome.meaning is not Meaning.UNAUTHORIZED:
-            self._answered.add(write.upstream)
             self._probing.discard(write.upstream)
-        if outcome.meaning is Meaning.UNAUTHORIZED or outcome.retry_after is not None:
+        if outcome.meaning in (Meaning.UNAUTHORIZED, Meaning.NOT_NOW):
             self._stopped.add(write.upstream)
 
-    def _finished(self) -> list[tuple[Write, Declaration, Outcome]]:
+    def _finished(self) -> list[Done]:
         """Wait for the first answer, and a moment for company."""
         if not self._in_flight:
             return []
@@ -219,8 +216,6 @@ def flush(
         online=_is_online(engine, left),
         retry_after=_retry_after(engine, done, left),
     )
-    if done.applied:
-        _prune(engine, owner)
     engine.emit(signals.sync_finished, owner=owner, report=report)
     return report
 
@@ -240,15 +235,6 @@ def _retry_after(engine: Engine, done: Flush, left: list[Write]) -> int | None:
     waits = [engine.upstream(name).breaker.open_for() for name in _upstreams(engine, left)]
     seconds = max([done.asked_to_wait, *waits])
     return math.ceil(seconds) if seconds > 0 else None
-
-
-def _prune(engine: Engine, owner: str) -> None:
-    """Drop the history that no cached copy can be older than."""
-    config = engine.config
-    deadline = max((upstream.config.timeout[1] for upstream in engine.known_upstreams()), default=0.0)
-    kept = max(config.keep_applied, config.cache_timeout + deadline)
-    with engine.outbox.transaction(owner) as change:
-        change.prune(change.now - kept)
 
 
 def try_lane(engine: Engine, owner: str, write_id: str) -> dict[str, Outcome]:

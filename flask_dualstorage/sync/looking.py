@@ -28,9 +28,13 @@ class UpstreamReader:
 
     def get(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
         """GET ``path``, percent-encoded and joined to the upstream's URL. Raises ``UpstreamUnreachable``."""
-        answer = self.engine.exchange(self.upstream, Request("GET", path, self.headers, params=params), self.auth, None)
+        request = Request("GET", path, self.headers, params=params)
+        exchanged = self.engine.exchange(self.upstream, request, self.auth, None)
+        answer = exchanged.answer
         if isinstance(answer, Failure):
             raise UpstreamUnreachable(answer.reason)
+        if not is_reachable(answer, exchanged.offline_codes):
+            raise UpstreamUnreachable(f"The upstream is offline (status {answer.status_code}).")
         return answer
 
 
@@ -60,8 +64,7 @@ def _ask_app(hook: Callable[..., Any], write: Write, reader: UpstreamReader) -> 
 
 def _search_list(engine: Engine, write: Write, declared: Declaration, reader: UpstreamReader) -> Search:
     answer = reader.get(declared.url)
-    codes = engine.upstream(write.upstream).offline_codes(answer)
-    if not is_reachable(answer, codes) or not 200 <= answer.status_code < 300:
+    if not 200 <= answer.status_code < 300:
         raise UpstreamUnreachable(f"the list was answered with status {answer.status_code}.")
     if 'rel="next"' in answer.headers.get("Link", "") or answer.headers.get("Next-Page"):
         return Search(Trace.UNCLEAR)

@@ -9,19 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 
-from ..errors import NotCached, UpstreamError, UpstreamUnreachable
+from ..errors import NotCached, UpstreamError, UpstreamUnreachable, ValidationFailed
 from ..policy.outcomes import ReadMeaning, ReadOutcome, read_outcome, strong_validator
 from ..policy.problems import problem_of
 from ..policy.references import find
 from ..policy.values import BadAnswer, as_record, as_records, same
 from ..policy.views import Seen, View, kept_validators, key_of, lay_over, newer
 from ..storage.outbox import StoreState
-from ..types import Answer, Attributes, Declaration, Envelope, Json, Kind, RecordId, Request
+from ..types import UNSETTLED, Attributes, Declaration, Envelope, Json, Kind, RecordId, Request
 from ..upstream.dialects import path_of
 from .engine import Engine
 from .sending import guarded
 
-NO_BASE = -1
+#: What lies over a base that began at this number: all that is known, or only what is not settled.
+ALL_KNOWN, ONLY_PENDING = -1, UNSETTLED - 1
 HELD = "Changes made here wait to be sent."
 UNASKED = "The call asked for no request."
 UNNUMBERED = "The upstream does not have the record yet that this belongs to."
@@ -97,14 +98,14 @@ class Subject:
 
     def _list_here(self) -> _Here:
         envelope = self.engine.bases.get(self.owner, self.declared.store, self.query)
-        state = self.state(NO_BASE if envelope is None else envelope.began)
+        state = self.state(ALL_KNOWN if envelope is None else envelope.began)
         if envelope is not None and envelope.epoch != state.epoch:
-            return _Here(None, self.state(NO_BASE), None)
+            return _Here(None, self.state(ALL_KNOWN), None)
         return _Here(envelope, state, envelope)
 
     def _record_here(self, record_id: RecordId) -> _Here:
         """The record's own copy or the list's, whichever began later, cut down to this record."""
-        state = self.state(NO_BASE)
+        state = self.state(ALL_KNOWN)
         bases, store = self.engine.bases, self.declared.store
         own = _of_epoch(bases.get(self.owner, store, self.query), state.epoch)
         listed = _of_epoch(bases.get(self.owner, store), state.epoch)
@@ -112,9 +113,8 @@ class Subject:
         envelope = newer(own, listed)
         if listed is not None and own is not None and envelope is listed:
             envelope = _with_validators(listed, own)
-        if envelope is None:
-            return _Here(None, state, own)
-        over = [write for write in state.writes if write.settled_seq > envelope.began]
+        since = ALL_KNOWN if envelope is None else envelope.began
+        over = [write for write in state.writes if write.settled_seq > since]
         return _Here(envelope, replace(state, writes=over), own)
 
     def is_held(self, here: _Here) -> bool:
@@ -169,7 +169,7 @@ def look(subject: Subject) -> Loaded:
 
 def look_again(subject: Subject, loaded: Loaded) -> Loaded:
     """Lay what is pending now over what was loaded: how a list follows the writes of its own request. One SELECT."""
-    state = subject.state(NO_BASE if loaded.envelope is None else loaded.envelope.began)
+    state = subject.state(ALL_KNOWN if loaded.envelope is None else loaded.envelope.began)
     return replace(loaded, view=subject.view(loaded.envelope, state), seen=state.settled_seq)
 
 
@@ -193,7 +193,7 @@ def fetch(subject: Subject) -> Loaded:
     Raises ``NotCached`` where nothing is here, ``UpstreamError`` for an error status, ``NoCredentials``.
     """
     here = subject.here()
-    if find(subject.path):
+    if find(subject.path, dict(subject.fetch.params)):
         # A collection under, or a record, that the upstream has not numbered: no temporary id ever goes there.
         return _from_here(subject, here, UNNUMBERED)
     if subject.is_held(here):
@@ -209,13 +209,23 @@ def fetch(subject: Subject) -> Loaded:
             return _fall_back(subject, here, outcome)
         case ReadMeaning.GONE if subject.record_id is not None:
             subject.engine.bases.forget(subject.owner, subject.declared.store, subject.query)
-            return Loaded(View([], {}), "upstream", here.state.settled_seq, 0.0, outcome.reason)
+            return _gone(subject, outcome)
         case _:
             raise _error(outcome)
 
 
+def _gone(subject: Subject, outcome: ReadOutcome) -> Loaded:
+    """The upstream has no such record; what the owner has pending of it is still to be seen."""
+    state = subject.state(ONLY_PENDING)
+    return Loaded(
+        subject.view(None, state), "local" if state.writes else "upstream", state.settled_seq, None, outcome.reason
+    )
+
+
 def fetch_remote(subject: Subject) -> Loaded:
     """Read past every copy: nothing is cached, every failure raises."""
+    for temp_id in find(subject.path, dict(subject.fetch.params)):
+        raise ValidationFailed({temp_id: "is the id of a record that the upstream does not have yet; sync it first."})
     outcome = _get(subject, None)
     match outcome.meaning:
         case ReadMeaning.FRESH:
@@ -239,9 +249,8 @@ def _get(subject: Subject, validated: Envelope | None) -> ReadOutcome:
     auth = engine.credentials(subject.owner, declared.upstream).require()
     headers = {**declared.headers(), **_conditions(validated), **options.headers}
     request = Request("GET", subject.path, headers, params=options.params or None)
-    answer = engine.exchange(declared.upstream, request, auth, options.timeout)
-    codes = upstream.offline_codes(answer) if isinstance(answer, Answer) else ()
-    outcome = read_outcome(answer, codes, engine.clock())
+    exchanged = engine.exchange(declared.upstream, request, auth, options.timeout)
+    outcome = read_outcome(exchanged.answer, exchanged.offline_codes, engine.clock())
     if outcome.meaning is ReadMeaning.NOT_MODIFIED:
         if validated is None:
             reason = "The upstream answered 304 to a request without a condition."
@@ -290,7 +299,6 @@ def _keep(subject: Subject, here: _Here, outcome: ReadOutcome, asked_at: float) 
         epoch=here.state.epoch,
         began=here.state.settled_seq,
         asked_at=asked_at,
-        complete=not subject.fetch.params,
         validators={**validators, **_validators(subject, outcome)},
         etag=headers.get("ETag") or (before.etag if before else None),
         last_modified=headers.get("Last-Modified") or (before.last_modified if before else None),
@@ -310,7 +318,7 @@ def _merged(old: list[Attributes], new: list[Attributes], key: str | None) -> li
 def _fall_back(subject: Subject, here: _Here, outcome: ReadOutcome) -> Loaded:
     limit = subject.engine.config.stale_if_error
     if here.envelope is not None and limit is not None and _age(subject.engine, here.envelope) > limit:
-        here = replace(here, envelope=None)
+        here = replace(here, envelope=None, state=subject.state(ONLY_PENDING))
     if here.envelope is None and not here.state.writes:
         raise NotCached(f"{outcome.reason} No copy of {subject.path} is kept here.", outcome.retry_after)
     return _from_here(subject, here, outcome.reason)

@@ -18,7 +18,10 @@ def iso(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PendingWrite:
-    """One write as its owner sees it. ``not_before`` and ``created_at`` are ISO 8601 in UTC."""
+    """One write as its owner sees it. ``not_before``, ``created_at`` and ``settled_at`` are ISO 8601 in UTC.
+
+    ``settled_at`` is when it was applied or discarded, None while it is pending.
+    """
 
     id: str
     store: str
@@ -34,6 +37,7 @@ class PendingWrite:
     base: Attributes | None
     theirs: Attributes | None
     problem: Attributes | None
+    settled_at: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON object."""
@@ -49,6 +53,7 @@ class PendingWrite:
             "base",
             "theirs",
             "problem",
+            "settled_at",
         )
         result = {name: getattr(self, name) for name in names}
         return result | {"kind": self.kind.value, "state": self.state.value, "waits_for": list(self.waits_for)}
@@ -72,6 +77,7 @@ def pending_write(write: Write, waits: Sequence[str] = ()) -> PendingWrite:
         base=write.base,
         theirs=write.theirs,
         problem=write.problem,
+        settled_at=iso(write.settled_at) if write.settled_at else None,
     )
 
 

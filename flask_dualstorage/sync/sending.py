@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import ValidationFailed
+from ..errors import ConfigurationError, ValidationFailed
 from ..policy import outcomes, references
 from ..policy.planning import is_due
 from ..policy.values import BadAnswer, as_record, changes, usable_id
@@ -16,7 +16,6 @@ from ..types import (
     Answer,
     Attributes,
     Declaration,
-    Failure,
     Json,
     Kind,
     Meaning,
@@ -26,10 +25,11 @@ from ..types import (
     State,
     Write,
 )
-from ..upstream.dialects import path_of, request_of
-from .engine import LEASE_GRACE, Engine, log
+from ..upstream.dialects import check_no_temp_id, path_of, request_of
+from .engine import LEASE_GRACE, Engine, Exchanged, log
 
 JSON_TYPE = "application/json"
+_OF_WRITES = frozenset({"Content-Type", "If-Match"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,13 @@ def claim(
 
 
 def _freeze(change: OwnerTransaction, write: Write, declared: Declaration) -> Write | None:
-    """Fix its request: from here on, the same key carries the same bytes. None while what it refers to is unnumbered."""
+    """Fix its request: from here on, the same key carries the same bytes. None while it refers to a temporary id."""
     if write.refers:
         return None
     declared = replace(declared, url=write.url, store=write.store)
     try:
         method, path, body = request_of(write, declared)
+        check_no_temp_id(path, body)
     except ValidationFailed as error:
         change.update(write, replace(write, state=State.REJECTED, not_before=None, reason=str(error)))
         return None
@@ -92,20 +93,56 @@ def with_real_ids(write: Write, real: Mapping[str, RecordId]) -> Write:
     return replace(bound, refers=bool(references.of_write(bound.attributes, bound.url, bound.record_id)))
 
 
-def send(
-    engine: Engine,
-    write: Write,
-    declared: Declaration,
-    auth: Any,
-    call: Call,
-) -> Outcome:
-    """Send a claimed write and say what came of it. Touches no storage; runs in any thread."""
-    upstream = engine.upstream(write.upstream)
+def send(engine: Engine, write: Write, declared: Declaration, auth: Any, call: Call) -> Outcome:
+    """Send a claimed write and say what came of it. Touches no storage; runs in any thread.
+
+    Whatever the app's hooks raise becomes an outcome: the write is claimed, and must not be stuck until its lease ends.
+    """
+    declared = replace(declared, url=write.url)
     try:
         request = _request(engine, write, declared, call)
-        answer = engine.exchange(write.upstream, request, auth, call.timeout)
-    except ValidationFailed as error:
-        return Outcome(Meaning.UNREACHABLE, unsent=True, reason=f"It could not be sent: {error}")
+    except Exception as error:  # noqa: BLE001  # the app's headers() failed, before a byte went out
+        log.exception("headers() failed for store %s", write.store)
+        return _not_sent(error)
+    try:
+        exchanged = engine.exchange(write.upstream, request, auth, call.timeout)
+    except (ValidationFailed, ConfigurationError) as error:
+        return _not_sent(error)
+    try:
+        return _understand(_Sending(engine, write, declared, auth, call, request.headers), exchanged)
+    except Exception as error:  # noqa: BLE001  # the app's parse() failed as guarded() does not expect it to
+        log.exception("an answer for store %s could not be understood", write.store)
+        reason = f"It was answered, but the answer could not be understood here ({type(error).__name__}: {error})."
+        return Outcome(Meaning.IN_DOUBT, reason=reason)
+
+
+def _not_sent(error: Exception) -> Outcome:
+    return Outcome(Meaning.UNREACHABLE, unsent=True, reason=f"It could not be sent ({type(error).__name__}: {error}).")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """One write on its way, for what may have to be read to understand its answer."""
+
+    engine: Engine
+    write: Write
+    declared: Declaration
+    auth: Any
+    call: Call
+    headers: Mapping[str, str]
+
+    def read(self, record_id: RecordId) -> Answer | None:
+        """Read one record: what a conflict, or a create without a body, leaves open. None where that fails."""
+        headers = {name: value for name, value in self.headers.items() if name not in _OF_WRITES}
+        key_header = self.engine.upstream(self.write.upstream).config.idempotency_header
+        headers.pop(key_header or "", None)
+        request = Request("GET", path_of(self.declared, record_id), headers)
+        exchanged = self.engine.exchange(self.write.upstream, request, self.auth, self.call.timeout)
+        return exchanged.answer if isinstance(exchanged.answer, Answer) else None
+
+
+def _understand(sending: _Sending, exchanged: Exchanged) -> Outcome:
+    write, declared = sending.write, sending.declared
     sent = outcomes.Sent(
         kind=write.kind,
         wanted=write.attributes or {},
@@ -114,12 +151,11 @@ def send(
         id_attribute=declared.id_attribute,
         parse=guarded(declared.parse_record),
     )
-    codes = upstream.offline_codes(answer) if isinstance(answer, Answer) else ()
-    outcome = outcomes.write_outcome(sent, answer, codes, engine.clock())
+    outcome = outcomes.write_outcome(sent, exchanged.answer, exchanged.offline_codes, sending.engine.clock())
     if outcome.meaning is Meaning.APPLIED and outcome.record_id is None:
-        return _read_new_record(engine, write, declared, auth, call, outcome)
+        return _read_new_record(sending, outcome)
     if outcome.meaning is Meaning.CONFLICT and outcome.status not in (404, 410):
-        return _read_theirs(engine, write, declared, auth, call, sent, outcome)
+        return _read_theirs(sending, sent, outcome)
     return outcome
 
 
@@ -154,34 +190,19 @@ def guarded(hook: Any) -> Any:
     return parse
 
 
-def _read(
-    engine: Engine, write: Write, declared: Declaration, auth: Any, call: Call, record_id: RecordId
-) -> Answer | Failure:
-    """Read one record as part of sending: what a conflict, or a create without a body, leaves open."""
-    path = path_of(replace(declared, url=write.url), record_id)
-    return engine.exchange(
-        write.upstream, Request("GET", path, {**declared.headers(), **call.headers}), auth, call.timeout
-    )
-
-
-def _read_new_record(
-    engine: Engine, write: Write, declared: Declaration, auth: Any, call: Call, outcome: Outcome
-) -> Outcome:
+def _read_new_record(sending: _Sending, outcome: Outcome) -> Outcome:
     """A create that answered with a ``Location`` alone: read the record there, or be in doubt."""
     record_id = outcomes.location_id(outcome.response)
-    doubt = replace(outcome, meaning=Meaning.IN_DOUBT, reason="It was taken, but the new record could not be read.")
-    if record_id is None:
-        return doubt
-    answer = _read(engine, write, declared, auth, call, record_id)
-    record = _record_of(answer, declared)
-    found = None if record is None else record.get(declared.id_attribute)
-    if record is None or not usable_id(found) or not isinstance(answer, Answer):
-        return doubt
+    answer = None if record_id is None else sending.read(record_id)
+    record = None if answer is None else _record_of(answer, sending.declared)
+    found = None if record is None else record.get(sending.declared.id_attribute)
+    if answer is None or record is None or not usable_id(found):
+        return replace(outcome, meaning=Meaning.IN_DOUBT, reason="It was taken, but the new record could not be read.")
     return replace(outcome, record=record, record_id=found, validator=outcomes.strong_validator(answer.headers))
 
 
-def _record_of(answer: Answer | Failure, declared: Declaration) -> Attributes | None:
-    if isinstance(answer, Failure) or not 200 <= answer.status_code < 300:
+def _record_of(answer: Answer, declared: Declaration) -> Attributes | None:
+    if not 200 <= answer.status_code < 300:
         return None
     try:
         body = outcomes.body_of(answer)
@@ -190,21 +211,13 @@ def _record_of(answer: Answer | Failure, declared: Declaration) -> Attributes | 
         return None
 
 
-def _read_theirs(
-    engine: Engine,
-    write: Write,
-    declared: Declaration,
-    auth: Any,
-    call: Call,
-    sent: outcomes.Sent,
-    outcome: Outcome,
-) -> Outcome:
+def _read_theirs(sending: _Sending, sent: outcomes.Sent, outcome: Outcome) -> Outcome:
     """The upstream holds another version: read it, so that it can be compared and shown."""
-    answer = _read(engine, write, declared, auth, call, write.record_id)
-    if isinstance(answer, Answer) and answer.status_code in (404, 410):
+    answer = sending.read(sending.write.record_id)
+    if answer is not None and answer.status_code in (404, 410):
         return outcomes.settle_conflict(sent, outcome, None, None)
-    record = _record_of(answer, declared)
-    if record is None or not isinstance(answer, Answer):
+    record = None if answer is None else _record_of(answer, sending.declared)
+    if answer is None or record is None:
         reason = f"{outcome.reason} It could not be read just now."
         return Outcome(Meaning.UNREACHABLE, outcome.status, reason=reason, response=outcome.response)
     return outcomes.settle_conflict(sent, outcome, record, outcomes.strong_validator(answer.headers))

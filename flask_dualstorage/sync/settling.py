@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from blinker import NamedSignal
 
 from .. import signals
+from ..errors import OutboxUnavailable
 from ..policy import references
 from ..policy.coalescing import Action, coalesce, edit_of
 from ..policy.settling import applied, rebase, transition
 from ..storage.outbox import OwnerTransaction
-from ..types import Declaration, Meaning, Outcome, State, Write
+from ..types import Declaration, Meaning, Outcome, RecordId, State, Write
 from .engine import Engine, log
 from .enqueuing import fold_into, refers_to_later, vanish
 from .sending import with_real_ids
+
+#: Every so many settles of an owner, the history that no cached copy can be older than is dropped.
+PRUNE_EVERY = 64
+
+
+#: A sent write, what it was declared as, and what came of it.
+Done = tuple[Write, Declaration, Outcome]
 
 
 @dataclass(slots=True)
@@ -26,19 +37,59 @@ class Settled:
     late: bool = False
 
 
+@contextmanager
+def recording(sent: Sequence[object]) -> Iterator[None]:
+    """Say what is true where the answers to what was ``sent`` can not be recorded: all of it stays in the outbox."""
+    try:
+        yield
+    except OutboxUnavailable as error:
+        if not sent:
+            raise
+        message = "What was sent stays in the outbox, but its answer could not be recorded; a later sync finds out."
+        raise OutboxUnavailable(message) from error
+
+
+def settle_all(engine: Engine, change: OwnerTransaction, done: Sequence[Done], own_call: str | None) -> list[Settled]:
+    """Record what became of sent writes, with all that hangs on them, in one transaction.
+
+    ``own_call`` names the write whose own call waits for this: a refusal then withdraws it, since the view still has
+    the form, unless the write holds more than that call's edit.
+    """
+    numbered: dict[str, RecordId] = {}
+    settled = [
+        _settle(engine, change, sent, outcome, declared, numbered, own_call=sent.id == own_call)
+        for sent, declared, outcome in done
+    ]
+    if numbered:
+        _bind(change, change.referring(), numbered)
+    return settled
+
+
 def settle(
     engine: Engine, change: OwnerTransaction, sent: Write, outcome: Outcome, declared: Declaration, *, own_call: bool
 ) -> Settled:
-    """Record what became of a sent write, with all that hangs on it, in one transaction.
+    """Record what became of one sent write."""
+    return settle_all(engine, change, [(sent, declared, outcome)], sent.id if own_call else None)[0]
 
-    ``own_call`` says that the call which made the write waits for this: a refusal then withdraws it, since the
-    view still has the form, unless the write holds more than this call's edit.
-    """
+
+def _settle(
+    engine: Engine,
+    change: OwnerTransaction,
+    sent: Write,
+    outcome: Outcome,
+    declared: Declaration,
+    numbered: dict[str, RecordId],
+    *,
+    own_call: bool,
+) -> Settled:
     now = change.find(sent.id)
     if now is None:
         return Settled(sent, withdrawn=True, late=True)
     if outcome.meaning is Meaning.APPLIED and now.key == sent.key:
-        return Settled(_settle_applied(change, now, outcome))
+        done = Settled(_settle_applied(change, now, outcome, numbered))
+        if change.settled_seq % PRUNE_EVERY == 0:
+            change.prune(change.now - engine.history_kept())
+        return done
     if now.fence != sent.fence or now.state is not State.SENDING:
         return Settled(now, late=True)
     if outcome.retry_after is not None:
@@ -55,13 +106,13 @@ def settle(
     return Settled(after)
 
 
-def _settle_applied(change: OwnerTransaction, now: Write, outcome: Outcome) -> Write:
+def _settle_applied(change: OwnerTransaction, now: Write, outcome: Outcome, numbered: dict[str, RecordId]) -> Write:
     """Applied, whatever the fence: a late answer to the same key is still the truth."""
     if now.state is State.APPLIED:
         return _note_doubled(change, now, outcome)
     done = change.update(now, applied(now, outcome, settled_seq=change.next_settled_seq(), now=change.now))
     if references.is_temp_id(now.record_id) and done.record_id != now.record_id:
-        _number(change, now, done)
+        numbered |= _number(change, now, done)
     tail = _tail(change, done)
     if tail is not None:
         _rebase_tail(change, tail, done)
@@ -78,12 +129,18 @@ def _note_doubled(change: OwnerTransaction, now: Write, outcome: Outcome) -> Wri
     return change.update(now, replace(now, problem=problem))
 
 
-def _number(change: OwnerTransaction, before: Write, done: Write) -> None:
-    """The record has its real id: keep the alias, and put the id in place in the tail and in all that refers to it."""
+def _number(change: OwnerTransaction, before: Write, done: Write) -> dict[str, RecordId]:
+    """The record has its real id: keep the alias, and put the id in place in its own lane."""
     temp_id = str(before.record_id)
-    change.add_alias(temp_id, before.store, done.record_id)
+    change.add_alias(temp_id, done.record_id)
     real = {temp_id: done.record_id}
-    for other in [*change.lane(before.store, temp_id), *change.referring()]:
+    _bind(change, change.lane(before.store, temp_id), real)
+    return real
+
+
+def _bind(change: OwnerTransaction, others: Sequence[Write], real: Mapping[str, RecordId]) -> None:
+    """Put real ids in place in what refers to them; nothing that is frozen refers to a temporary one."""
+    for other in others:
         bound = with_real_ids(other, real)
         if bound != other and not other.frozen:
             change.update(other, bound)
@@ -96,6 +153,9 @@ def _tail(change: OwnerTransaction, head: Write) -> Write | None:
 
 
 def _rebase_tail(change: OwnerTransaction, tail: Write, done: Write) -> None:
+    if tail.frozen:
+        # Adopted beside another: its bytes and its If-Match are fixed, and the upstream may know its key.
+        return
     rebased = rebase(tail, done.theirs, done.validator)
     if rebased is None:
         change.discard(tail, "The upstream has it already.")
@@ -143,11 +203,17 @@ _TOLD: dict[State, NamedSignal] = {
 
 
 def tell(engine: Engine, settled: Settled) -> None:
-    """After the commit: log what became of a write, and let the app's receivers know."""
+    """After the commit: log what became of a write, and let the app's receivers know.
+
+    The log has no name, body, credential or value of a record; a reason may quote one, so it has none either.
+    """
     write = settled.write
+    outcome = "withdrawn" if settled.withdrawn else "late" if settled.late else write.state.value
+    owner = sha256(write.owner.encode()).hexdigest()
+    extra = {"write_id": write.id, "owner": owner, "store": write.store, "outcome": outcome}
+    log.info("write %s of store %s: %s", write.id, write.store, outcome, extra=extra)
     if settled.withdrawn or settled.late:
         return
-    log.info("write %s of store %s is %s: %s", write.id, write.store, write.state, write.reason)
     signal = _TOLD.get(write.state)
     if signal is not None:
         engine.emit(signal, owner=write.owner, write=write)

@@ -12,17 +12,19 @@ from typing import Any
 
 import orjson
 
-from ..errors import RecordGone, Rejected, UpstreamError, UpstreamUnreachable, ValidationFailed
+from ..errors import OutboxUnavailable, RecordGone, Rejected, UpstreamError, UpstreamUnreachable, ValidationFailed
 from ..policy.coalescing import Edit
 from ..policy.problems import field_errors
+from ..policy.references import find, of_write
 from ..storage.database import new_id
-from ..storage.outbox import OwnerTransaction, Used
+from ..storage.outbox import OwnerTransaction, Used, request_digest
 from ..types import Declaration, Kind, Meaning, Outcome, RecordId, State, Write
 from ..upstream.dialects import check_body, request_of
-from .engine import Credentials, Engine
-from .enqueuing import Enqueued, Entry, enqueue, new_write
+from .engine import Credentials, Engine, log
+from .enqueuing import Enqueued, Entry, enqueue, new_write, with_known_ids
+from .reports import pending_write
 from .sending import Call, claim, send
-from .settling import Settled, settle, tell
+from .settling import Settled, recording, settle, tell
 
 #: How long a form's nonce is remembered, seconds; a little longer than the form itself is taken.
 NONCE_KEPT = 13 * 3600.0
@@ -79,8 +81,17 @@ def write(engine: Engine, target: Target, edit: Edit, call: Call, try_lane: TryL
     if credentials is None:
         return Written(joined.write, reason=reason)
     outcome = try_lane(engine, target.owner, joined.write.id).get(joined.write.id)
-    now = engine.outbox.write(target.owner, joined.write.id)
+    now = _as_it_stands(engine, target.owner, joined.write.id)
     return _result(declared, Settled(now or joined.write, withdrawn=now is None), outcome)
+
+
+def _as_it_stands(engine: Engine, owner: str, write_id: str) -> Write | None:
+    """Read a write again, from its new owner where the storage was adopted meanwhile."""
+    found = engine.outbox.write(owner, write_id)
+    if found is not None:
+        return found
+    with engine.outbox.transaction(owner) as change:
+        return change.find(write_id)
 
 
 def _may_send(engine: Engine, target: Target, call: Call) -> tuple[Credentials | None, str | None]:
@@ -114,8 +125,13 @@ def _send_at_once(
     engine: Engine, claimed: Write, declared: Declaration, credentials: Credentials, call: Call
 ) -> Written:
     outcome = send(engine, claimed, declared, credentials.auth, call)
-    with engine.outbox.transaction(claimed.owner) as change:
-        settled = settle(engine, change, claimed, outcome, declared, own_call=True)
+    try:
+        with recording([claimed]), engine.outbox.transaction(claimed.owner) as change:
+            settled = settle(engine, change, claimed, outcome, declared, own_call=True)
+    except OutboxUnavailable as error:
+        # It was accepted, and so it is kept: its lease will be over, and then the next flush goes on with it.
+        log.exception("the answer to write %s could not be recorded", claimed.id)
+        return Written(claimed, outcome, str(error))
     tell(engine, settled)
     return _result(declared, settled, outcome)
 
@@ -124,7 +140,8 @@ def _result(declared: Declaration, settled: Settled, outcome: Outcome | None) ->
     """Give what the view gets, or raise what it must hear: in doubt and conflict are kept and returned."""
     if outcome is None or settled.late:
         return Written(settled.write, outcome, settled.write.reason)
-    if settled.withdrawn or outcome.meaning in (Meaning.REJECTED, Meaning.UNAUTHORIZED):
+    refused = outcome.meaning in (Meaning.REJECTED, Meaning.UNAUTHORIZED)
+    if refused or (settled.withdrawn and outcome.meaning is Meaning.IN_DOUBT):
         raise refusal(outcome, None if settled.withdrawn else settled.write)
     return Written(settled.write, outcome, settled.write.reason)
 
@@ -135,7 +152,7 @@ def refusal(outcome: Outcome, kept: Write | None) -> UpstreamError:
         "status": outcome.status,
         "upstream_response": outcome.response,
         "problem": outcome.problem,
-        "pending_write": kept,
+        "pending_write": None if kept is None else pending_write(kept),
     }
     message = outcome.reason or "The upstream refused it."
     if outcome.meaning is Meaning.IN_DOUBT:
@@ -169,11 +186,13 @@ def _again(
     if first is not None:
         return Enqueued(first, repeated=True)
     joined = _enqueue(engine, change, target, edit, reason, write_id=used.write_id)
-    if joined.write is None or used.key is None or joined.write.frozen:
+    if joined.write is None or joined.write.id != used.write_id or joined.write.refers:
         return joined
-    # It was withdrawn, but may have been applied all the same: the same key lets the upstream tell.
-    method, path, body = request_of(joined.write, target.declared)
+    # It was withdrawn, but may have been applied all the same: the same key and bytes let the upstream tell.
+    method, path, body = request_of(joined.write, replace(target.declared, url=joined.write.url))
     known = replace(joined.write, key=used.key, key_since=change.now, method=method, path=path, body=body)
+    if used.key is None or request_digest(known) != used.sent:
+        return joined
     return replace(joined, write=change.update(joined.write, replace(known, may_have_arrived=True)))
 
 
@@ -201,22 +220,24 @@ def _content_of(target: Target, edit: Edit) -> str:
 
 def write_local(engine: Engine, target: Target, edit: Edit) -> Write | None:
     """Keep a record of a local collection: durable, never dirty, never sent. None for a delete."""
-    declared = target.declared
     with engine.outbox.transaction(target.owner) as change:
-        lane = change.lane(declared.store, target.record_id)
+        entry = with_known_ids(change, _entry(target, edit))
+        edit, declared = entry.edit, entry.declared
+        lane = change.lane(declared.store, entry.record_id)
         there = lane[-1] if lane else None
         if edit.kind is Kind.DELETE:
             if there is not None:
                 change.remove(there)
             return None
         if edit.kind is Kind.CREATE and there is not None:
-            raise ValidationFailed({declared.id_attribute: f"There is a record {target.record_id!r} already."})
+            raise ValidationFailed({declared.id_attribute: f"There is a record {entry.record_id!r} already."})
         if there is not None:
             wanted = {**(there.attributes or {}), **(edit.changed or {})}
-            return change.update(there, replace(there, attributes=wanted, edits=there.edits + 1))
-        record = {**(edit.attributes or {}), declared.id_attribute: target.record_id}
-        kept = replace(edit, kind=Kind.CREATE, attributes=record, base=None)
-        return change.insert(new_write(_entry(target, kept), target.owner, change.now, State.LOCAL))
+            refers = bool(of_write(wanted, there.url, there.record_id))
+            return change.update(there, replace(there, attributes=wanted, refers=refers, edits=there.edits + 1))
+        own = {} if declared.singleton else {declared.id_attribute: entry.record_id}
+        kept = replace(edit, kind=Kind.CREATE, attributes={**(edit.attributes or {}), **own}, base=None)
+        return change.insert(new_write(replace(entry, edit=kept), change.owner, change.now, State.LOCAL))
 
 
 def _entry(target: Target, edit: Edit) -> Entry:
@@ -226,6 +247,7 @@ def _entry(target: Target, edit: Edit) -> Entry:
 def write_remote(engine: Engine, target: Target, edit: Edit, call: Call) -> Outcome:
     """Send an edit past the outbox: nothing is queued, nothing cached, every failure raises."""
     declared = target.declared
+    _check_numbered(target, edit)
     if not engine.may_ask(declared.upstream):
         raise UpstreamUnreachable(
             "The upstream is out of reach.", engine.upstream(declared.upstream).breaker.open_for() or None
@@ -242,6 +264,13 @@ def write_remote(engine: Engine, target: Target, edit: Edit, call: Call) -> Outc
             raise RecordGone(outcome.reason or "The record was deleted upstream.")
         case _:
             raise refusal(outcome, None)
+
+
+def _check_numbered(target: Target, edit: Edit) -> None:
+    """No temporary id ever reaches the upstream, past the outbox neither. Raises ``ValidationFailed``."""
+    own = {str(target.record_id)} if edit.kind is Kind.CREATE else set()
+    for temp_id in find(edit.attributes, target.declared.url, target.record_id) - own:
+        raise ValidationFailed({temp_id: "is the id of a record that the upstream does not have yet; sync it first."})
 
 
 def _unqueued(engine: Engine, target: Target, edit: Edit) -> Write:

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
 from ..errors import ConfigurationError, ValidationFailed
 from ..policy.coalescing import Edit
-from ..policy.references import is_temp_id, record_path
+from ..policy.references import TEMP_ID, is_temp_id, record_path
 from ..policy.values import changes, check_json
 from ..types import Attributes, Declaration, Json, Kind, RecordId, Write
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Dialect:
     """What a collection declares of its API: the field that holds the id, and PUT or PATCH for updates."""
 
-    id_attribute: str = "id"
-    update_method: str = "PUT"
+    id_attribute: str
+    update_method: str
 
-    def __post_init__(self) -> None:
-        """Refuse what can not be spoken. Raises ``ConfigurationError``."""
-        if self.update_method not in ("PUT", "PATCH"):
-            raise ConfigurationError(f"Dialect.update_method is {self.update_method!r}; it takes 'PUT' or 'PATCH'.")
-        if not self.id_attribute:
+    def __init__(self, *, id_attribute: str = "id", update_method: str = "PUT", **later: Any) -> None:
+        for name in later:
+            raise ConfigurationError(f"Dialect({name}=…) is not there; it takes id_attribute and update_method.")
+        if update_method not in ("PUT", "PATCH"):
+            raise ConfigurationError(f"Dialect.update_method is {update_method!r}; it takes 'PUT' or 'PATCH'.")
+        if not id_attribute:
             raise ConfigurationError("Dialect.id_attribute is empty; it takes the name of the field that holds the id.")
+        object.__setattr__(self, "id_attribute", id_attribute)
+        object.__setattr__(self, "update_method", update_method)
 
 
 def path_of(declared: Declaration, record_id: RecordId) -> str:
@@ -42,6 +46,13 @@ def request_of(write: Write, declared: Declaration) -> tuple[str, str, bytes | N
         return "DELETE", path, None
     method = "PATCH" if write.patch else declared.update_method
     return method, path, _encoded(body_of(write, declared))
+
+
+def check_no_temp_id(path: str, body: bytes | None) -> None:
+    """Raise ``ValidationFailed`` where a request still holds a temporary id: none ever reaches the upstream."""
+    found = TEMP_ID.search(path) or TEMP_ID.search((body or b"").decode())
+    if found:
+        raise ValidationFailed({found.group(): "is the id of a record that the upstream does not have."})
 
 
 def check_body(declared: Declaration, edit: Edit) -> None:

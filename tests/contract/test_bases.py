@@ -31,7 +31,6 @@ FULL = Envelope(
     epoch="e" * 32,
     began=12,
     asked_at=1_700_000_000.123456,
-    complete=False,
     validators={"7": '"ä\\"', "7b": "W/x"},
     etag='"list"',
     last_modified="Sat, 01 Jan 2000 00:00:00 GMT",

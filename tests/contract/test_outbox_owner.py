@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from flask_dualstorage.errors import OutboxFull
-from flask_dualstorage.storage.outbox import Outbox, Used
+from flask_dualstorage.storage.outbox import Outbox, Used, request_digest
 from flask_dualstorage.types import PENDING, UNSETTLED, Kind, State
 from tests.contract.writes import ALICE, BOB, PEOPLE, a_write, applied, insert, pending_counter
 
@@ -137,7 +137,7 @@ def test_settles_are_numbered_for_each_owner(outbox: Outbox):
 def test_an_alias_is_kept_with_the_type_of_the_id(outbox: Outbox, real: int | str):
     with outbox.transaction(ALICE) as change:
         assert change.alias(TEMP_ID) is None
-        change.add_alias(TEMP_ID, PEOPLE, real)
+        change.add_alias(TEMP_ID, real)
         assert change.alias(TEMP_ID) == real
         assert change.aliases([TEMP_ID, "tmp-none"]) == {TEMP_ID: real}
     found = outbox.alias(ALICE, TEMP_ID)
@@ -147,8 +147,8 @@ def test_an_alias_is_kept_with_the_type_of_the_id(outbox: Outbox, real: int | st
 def test_the_first_alias_stays(outbox: Outbox):
     """A second answer to one create with another id does not move what pages and other writes refer to."""
     with outbox.transaction(ALICE) as change:
-        change.add_alias(TEMP_ID, PEOPLE, 1)
-        change.add_alias(TEMP_ID, PEOPLE, 2)
+        change.add_alias(TEMP_ID, 1)
+        change.add_alias(TEMP_ID, 2)
     assert outbox.alias(ALICE, TEMP_ID) == 1
 
 
@@ -157,7 +157,7 @@ def test_a_nonce_is_known_by_owner_and_content(outbox: Outbox):
     with outbox.transaction(ALICE) as change:
         change.add_nonce("n" * 64, "c" * 64, write, expires_at=2e9)
     with outbox.transaction(ALICE) as change:
-        assert change.nonce("n" * 64, "c" * 64) == Used(write.id, None)
+        assert change.nonce("n" * 64, "c" * 64) == Used(write.id, None, None)
         assert change.nonce("n" * 64, "other") is None
         assert change.nonce("other", "c" * 64) is None
     with outbox.transaction(BOB) as change:
@@ -173,8 +173,8 @@ def test_a_nonce_keeps_the_key_of_a_write_that_was_withdrawn(outbox: Outbox):
         change.keep_key(write)
         change.remove(write)
     with outbox.transaction(ALICE) as change:
-        assert change.nonce("n", "c") == Used(write.id, "k1")
-        assert change.nonce("n", "d") == Used(other.id, None)
+        assert change.nonce("n", "c") == Used(write.id, "k1", request_digest(write))
+        assert change.nonce("n", "d") == Used(other.id, None, None)
 
 
 # --- heirs ---------------------------------------------------------------------------------------------------
@@ -226,13 +226,14 @@ def test_what_is_given_moves_as_it_is(outbox: Outbox):
 def test_names_are_given_too(outbox: Outbox):
     write = insert(outbox, key="k")
     with outbox.transaction(ALICE) as change:
-        change.add_alias(TEMP_ID, PEOPLE, 42)
+        change.add_alias(TEMP_ID, 42)
         change.add_nonce("n", "c", write, expires_at=2e9)
+        change.keep_key(write)
     with outbox.adoption(ALICE, BOB) as (alice, bob):
         alice.give_names(bob)
     assert (outbox.alias(ALICE, TEMP_ID), outbox.alias(BOB, TEMP_ID)) == (None, 42)
     with outbox.adoption(ALICE, BOB) as (alice, bob):
-        assert (alice.nonce("n", "c"), bob.nonce("n", "c")) == (None, Used(write.id, "k"))
+        assert (alice.nonce("n", "c"), bob.nonce("n", "c")) == (None, Used(write.id, "k", request_digest(write)))
 
 
 def test_a_form_that_both_have_sent_stays_the_heirs(outbox: Outbox):
@@ -242,7 +243,7 @@ def test_a_form_that_both_have_sent_stays_the_heirs(outbox: Outbox):
         bob.add_nonce("n", "c", mine, expires_at=2e9)
     with outbox.adoption(ALICE, BOB) as (alice, bob):
         alice.give_names(bob)
-        assert (alice.nonce("n", "c"), bob.nonce("n", "c")) == (None, Used(mine.id, None))
+        assert (alice.nonce("n", "c"), bob.nonce("n", "c")) == (None, Used(mine.id, None, None))
 
 
 def test_a_failed_adoption_changes_neither(outbox: Outbox):

@@ -125,7 +125,7 @@ def test_owners_that_look_alike_are_different_owners(outbox: Outbox):
     for name in LOOK_ALIKE:
         insert(outbox, owner=f"user:{name}", attributes={"mine": name})
         with outbox.transaction(f"user:{name}") as change:
-            change.add_alias("tmp-1", PEOPLE, name)
+            change.add_alias("tmp-1", name)
             change.add_nonce("n", "c", a_write(id=name), expires_at=5.0)
     for name in LOOK_ALIKE:
         owner = f"user:{name}"
@@ -176,7 +176,7 @@ def test_a_number_is_never_used_again(outbox: Outbox):
 def test_no_read_gives_another_owners_write(outbox: Outbox):
     theirs = insert(outbox, owner=BOB, kind=Kind.CREATE, refers=True, record_id="tmp-" + "a" * 32)
     with outbox.transaction(BOB) as change:
-        change.add_alias("tmp-1", PEOPLE, 1)
+        change.add_alias("tmp-1", 1)
     assert outbox.write(ALICE, theirs.id) is None
     assert outbox.pending(ALICE) == []
     assert outbox.counts(ALICE) == []
@@ -220,7 +220,7 @@ def test_an_error_leaves_nothing_behind(outbox: Outbox):
             change.new_epoch()
             change.next_settled_seq()
             change.heir = BOB
-            change.add_alias("tmp-1", PEOPLE, 1)
+            change.add_alias("tmp-1", 1)
             change.add_nonce("n", "c", kept, expires_at=5.0)
             raise KeyError("something of the app's")
 

@@ -807,7 +807,7 @@ class TestCollectionRows:
         assert people.load(9) is None
         upstream.unplug()
         person = people.load(1)
-        assert (person["name"], person.source) == ("Ada", "cache")
+        assert (person["name"], person.freshness.source) == ("Ada", "cache")
         with pytest.raises(NotCached):
             people.load(2)
 
@@ -1047,7 +1047,7 @@ class TestModelRows:
         people = user().collection("people").fetch()
         ada = people.get(1)
         upstream.edit("/people", 1, name="Lovelace")
-        assert (ada.fetch()["name"], ada.source) == ("Lovelace", "upstream")
+        assert (ada.fetch()["name"], ada.freshness.source) == ("Lovelace", "upstream")
         upstream.remove("/people", 1)
         with pytest.raises(RecordGone):
             ada.fetch()

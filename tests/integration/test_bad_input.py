@@ -415,8 +415,8 @@ def test_an_answer_that_is_no_record_gives_the_copy_or_a_503(careful: UserStorag
     upstream.then(NO_RECORD[name])
     person = people.load(1)
     assert person is not None
-    assert (person.source, person["name"]) == ("cache", "Ada")
-    assert person.reason
+    assert (person.freshness.source, person["name"]) == ("cache", "Ada")
+    assert person.freshness.reason
     assert stored(careful) == before
 
 

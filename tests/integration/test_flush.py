@@ -258,7 +258,7 @@ class TestBudget:
         alice = user(DUALSTORAGE_BREAKER_THRESHOLD=3, DUALSTORAGE_SYNC_CONCURRENCY=1)
         for number in range(10):
             alice.collection("people").create(number=number, remote=False)
-        upstream.then(*[answer(503)] * 10)
+        upstream.then(*[answer(504)] * 10)
         report = alice.sync()
         assert (report.applied, report.queued, report.online, len(upstream.writes)) == (0, 10, False, 3)
 

@@ -11,12 +11,16 @@ connection that is made, each call that sends bytes and each that gets some.
 
 from __future__ import annotations
 
+import functools
+import gc
 import itertools
 import json
 import os
 import signal
 import socket
+import sqlite3
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -24,12 +28,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import event
 
 from flask_dualstorage import Collection, DualStorage, extension
 from flask_dualstorage.extension import AppDualStorage
-from flask_dualstorage.storage import database
 from flask_dualstorage.user_storage import UserStorage
+from tests.upstreams.hostile import answer
+from tests.upstreams.rest import RestUpstream
 from tests.whole import PATIENT, storage_of
 
 #: Where to die: before or after which effect.
@@ -61,9 +65,11 @@ class Ended:
         """How many effects were begun."""
         return sum(line.startswith("before ") for line in self.trace)
 
-    def has(self, what: str) -> bool:
-        """Whether an effect of this name is over, whatever its number."""
-        return any(line.startswith("after ") and line.split(" ", 2)[2] == what for line in self.trace)
+    @property
+    def enqueued(self) -> bool:
+        """Whether a transaction that inserted a write was committed."""
+        over = [line.split(" ", 2)[2] for line in self.trace if line.startswith("after ")]
+        return "INSERT INTO write" in over and "COMMIT" in over[over.index("INSERT INTO write") :]
 
 
 # --- effects -----------------------------------------------------------------------------------------------
@@ -91,35 +97,26 @@ class Effects:
         if (number, when) == self._death:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def watch(self, storage: AppDualStorage) -> None:
-        """Number the statements of the outbox and the system calls of sockets from here on."""
-        execute, connect = database.Connection.execute, socket.socket.connect
-        send, recv_into = socket.socket.send, socket.socket.recv_into
+    def watch(self) -> None:
+        """Number the statements of SQLite and the system calls of sockets from here on, whoever makes them."""
+        around = self.around
 
-        def executed(connection: Any, sql: str, values: Any = ()) -> Any:
-            return self.around(_name(sql), execute, connection, sql, values)
+        class Cursor(sqlite3.Cursor):
+            def execute(self, sql: str, *args: Any) -> Any:
+                return around(_name(sql), super().execute, sql, *args)
 
-        database.Connection.execute = executed  # type: ignore[method-assign]
-        # _socket.socket's own methods: this class is where Python code finds them first.
-        socket.socket.connect = lambda *args: self.around("connect", connect, *args)  # type: ignore[assignment]
-        socket.socket.send = lambda *args: self.around("send", send, *args)  # type: ignore[assignment]
-        socket.socket.recv_into = lambda *args: self.around("recv", recv_into, *args)  # type: ignore[assignment]
-        self._watch_schema(storage)
+        class Connection(sqlite3.Connection):
+            def cursor(self, factory: type[sqlite3.Cursor] = Cursor) -> Any:
+                return super().cursor(factory)
 
-    def _watch_schema(self, storage: AppDualStorage) -> None:
-        """The statements that make the tables go through SQLAlchemy's own connection."""
-        engine = storage.engine.outbox.database._engine
-        numbers: list[int] = []
+        # Where SQLAlchemy looks for it.
+        sqlite3.dbapi2.connect = functools.partial(sqlite3.connect, factory=Connection)  # type: ignore[attr-defined]
+        # _socket.socket's own methods: its Python class is where they are found first.
+        for name in ("connect", "send", "recv_into"):
+            setattr(socket.socket, name, self._numbered(name, getattr(socket.socket, name)))
 
-        def begin(_connection: Any, _cursor: Any, sql: str, *_rest: Any) -> None:
-            numbers.append(next(self._numbers))
-            self._pass(numbers[-1], "before", f"schema {_name(sql)}")
-
-        def end(_connection: Any, _cursor: Any, sql: str, *_rest: Any) -> None:
-            self._pass(numbers.pop(), "after", f"schema {_name(sql)}")
-
-        event.listen(engine, "before_cursor_execute", begin)
-        event.listen(engine, "after_cursor_execute", end)
+    def _numbered(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args: self.around(name, method, *args)
 
 
 def _name(sql: str) -> str:
@@ -194,16 +191,12 @@ def write_and_flush(alice: UserStorage, kind: str) -> dict[str, Any]:
 
 
 def recover(alice: UserStorage) -> dict[str, Any]:
-    """What the next process does: send what is there, and look at it."""
+    """What the next process does: send what is there, fetch, show it, and send again, which sends nothing."""
     before = [each.to_dict() for each in alice.pending()]
-    report = alice.sync().to_dict()
-    return {"before": before, "report": report, "pending": [each.to_dict() for each in alice.pending()]}
-
-
-def look(alice: UserStorage) -> dict[str, Any]:
-    """Send again, which sends nothing, and fetch: what a page shows then."""
-    report = alice.sync().to_dict()
-    return {"report": report, "people": [dict(person) for person in alice.collection("people").fetch()]}
+    alice.sync()
+    people = [dict(person) for person in alice.collection("people").fetch(when_dirty="rebase")]
+    alice.sync()
+    return {"before": before, "people": people, "pending": [each.to_dict() for each in alice.pending()]}
 
 
 JOBS: dict[str, Callable[[UserStorage], Any]] = {
@@ -218,7 +211,6 @@ JOBS: dict[str, Callable[[UserStorage], Any]] = {
     "delete offline, flush": lambda alice: write_and_flush(alice, "delete"),
     "flush": lambda alice: alice.sync().to_dict(),
     "recover": recover,
-    "look": look,
 }
 
 
@@ -227,8 +219,8 @@ JOBS: dict[str, Callable[[UserStorage], Any]] = {
 
 def run(job: Job, pipe: int) -> Any:
     """Do a job in this process, its effects numbered."""
+    Effects(job.death, pipe).watch()
     storage = make_storage(job)
-    Effects(job.death, pipe).watch(storage)
     return JOBS[job.do](storage.for_user("alice"))
 
 
@@ -255,7 +247,7 @@ def _run_and_exit(job: Job, pipe: int) -> None:
     status = 1
     try:
         result = run(job, pipe)
-        with open(pipe, "w", encoding="utf-8") as told:  # noqa: PTH123 - a descriptor, not a path
+        with open(pipe, "w", encoding="utf-8") as told:
             told.write(json.dumps({"result": result}) + "\n")
         status = 0
     except BaseException:  # noqa: BLE001 - a child must never get back into the loop of its parent
@@ -265,8 +257,23 @@ def _run_and_exit(job: Job, pipe: int) -> None:
         os._exit(status)
 
 
+def warm_up() -> None:
+    """Do everything once in this process: modules are imported and statements compiled for all forks to come."""
+    with tempfile.TemporaryDirectory() as folder, RestUpstream({"/people": [{"id": 1}], "/pets": []}) as upstream:
+        storage = make_storage(Job("warm up", folder, upstream.url))
+        alice = storage.for_user("alice")
+        upstream.then(answer(200, [{"id": 1}, {"id": 2}]), answer(200, []), answer(503))
+        leave_a_graph(alice)
+        alice.sync()
+        alice.collection("people").fetch().get(1).save(age=42)
+        storage.engine.upstream("default")._client.close()
+    # What is here already is not collected in a fork, and so not copied for it.
+    gc.freeze()
+
+
 def main() -> None:
-    """Fork for each job that comes in, until no more can come."""
+    """Fork for each job that comes in, until no more can come. The forks find all imported, and no thread running."""
+    warm_up()
     for line in sys.stdin:
         job = Job(**json.loads(line))
         ended = fork(job)

@@ -103,7 +103,6 @@ def test_not_now_comes_before_the_offline_codes_for_it_may_say_how_long(status: 
     outcome = outcome_of("update", an_answer(status, headers={"retry-after": "120"}), offline)
     assert outcome.meaning is Meaning.NOT_NOW
     assert outcome.retry_after == 120
-    assert outcome.for_owner is (status == 429)
 
 
 @pytest.mark.parametrize(

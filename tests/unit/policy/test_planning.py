@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flask_dualstorage.policy.planning import is_due, ready, with_those_it_waits_for
+from flask_dualstorage.policy.planning import Plan, is_due, with_those_it_waits_for
 from flask_dualstorage.types import Kind, State, Write
 from tests.unit.policy.builders import NOON, a_write
 
@@ -70,15 +70,15 @@ def named(*names: str) -> list[Write]:
 def test_what_is_due_and_waits_for_nothing_goes_first_in_first_out():
     writes = [*named("a", "b", "c"), a_write(id="d", seq=4, not_before=FUTURE)]
     waits = {"a": [], "b": ["a"], "c": [], "d": []}
-    assert [write.id for write in ready(writes, waits, NOW, explicit=False)] == ["a", "c"]
-    assert [write.id for write in ready(writes, waits, NOW, explicit=True)] == ["a", "c", "d"]
+    assert [write.id for write in Plan(writes, waits, set(waits), NOW, explicit=False).due] == ["a", "c"]
+    assert [write.id for write in Plan(writes, waits, set(waits), NOW, explicit=True).due] == ["a", "c", "d"]
 
 
 def test_one_stuck_write_holds_up_only_what_depends_on_it():
     stuck = a_write(id="stuck", state=State.REJECTED, not_before=None)
     writes = [stuck, *named("behind", "free")]
     waits = {"stuck": [], "behind": ["stuck"], "free": []}
-    assert [write.id for write in ready(writes, waits, NOW, explicit=True)] == ["free"]
+    assert [write.id for write in Plan(writes, waits, set(waits), NOW, explicit=True).due] == ["free"]
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,24 @@ def test_a_long_chain_is_no_deep_recursion():
     names = [f"w{number}" for number in range(5000)]
     waits = {name: [before] for before, name in pairwise(names)} | {names[0]: []}
     assert len(with_those_it_waits_for(named(*names), waits, lambda write: write.id == names[-1])) == 5000
+
+
+def test_what_waited_is_due_once_all_that_it_waited_for_is_gone():
+    writes = [a_write(id=name, seq=seq) for seq, name in enumerate("abc")]
+    plan = Plan(writes, {"a": [], "b": [], "c": ["a", "b"]}, {"a", "b", "c"}, NOW, explicit=True)
+    assert [write.id for write in plan.due] == ["a", "b"]
+    plan.gone("a")
+    assert len(plan.due) == 2
+    plan.gone("b")
+    plan.gone("b")
+    assert [write.id for write in plan.due] == ["a", "b", "c"]
+
+
+def test_what_waits_for_one_that_may_not_go_stays():
+    writes = [a_write(id="a", state=State.REJECTED), a_write(id="b")]
+    plan = Plan(writes, {"a": [], "b": ["a"]}, {"a", "b"}, NOW, explicit=True)
+    assert list(plan.due) == []
+
+
+def test_what_nobody_chose_stays():
+    assert list(Plan([a_write(id="a")], {"a": []}, set(), NOW, explicit=True).due) == []

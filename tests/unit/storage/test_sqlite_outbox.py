@@ -214,6 +214,7 @@ FORKED_IN_C = """
 insert(outbox, id="before")
 inherited = outbox.database._kept()
 outbox.database._here.connection = None
+outbox.database._connections.clear()
 
 def child():
     outbox.database._here.connection = inherited

@@ -1,0 +1,738 @@
+"""The state machine of DESIGN §10: everything that may happen to one outbox, in any order, and what must hold.
+
+Two processes share an outbox file, each with a cache of its own. Three owners edit in several tabs: Model objects
+that may be out of date. The upstream is ``tests.machine.upstream``; what was promised is in ``tests.machine.ledger``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from flask_dualstorage.errors import (
+    NotCached,
+    OutboxFull,
+    RecordGone,
+    Rejected,
+    UpstreamError,
+    UpstreamUnreachable,
+    ValidationFailed,
+    WriteBusy,
+)
+from flask_dualstorage.model import Model
+from flask_dualstorage.policy.planning import Plan
+from flask_dualstorage.policy.references import waits_for
+from flask_dualstorage.sync.flush import Flush, Job
+from flask_dualstorage.sync.sending import Call
+from flask_dualstorage.tokens import make_nonce
+from flask_dualstorage.types import PENDING, Kind, Outcome, State, Write
+from tests.machine.ledger import Ledger, Ref, Wanted, check_acyclic, check_lanes, is_stuck
+from tests.machine.processes import InLine, Process, new_folder, remove
+from tests.machine.upstream import (
+    FAULTS_AFTER,
+    FAULTS_BEFORE,
+    FAULTS_WITH_KEYS,
+    TENANTS,
+    Crash,
+    Place,
+    Upstream,
+)
+from tests.whole import Clock
+
+ALICE, VISITOR, BOB = OWNERS = ("user:alice", "anon:visitor", "user:bob")
+#: Alice does most: what happens to one owner's lanes is what there is to find.
+owners = st.sampled_from((ALICE, ALICE, VISITOR, BOB))
+kinds = st.sampled_from(("people", "people", "notes", "pets"))
+processes = st.integers(0, 1)
+#: Picks one of what there is, whatever there is.
+choice = st.integers(0, 11)
+often = st.sampled_from((True, True, True, False))
+seldom = st.sampled_from((False, False, False, False, True))
+#: More than the tests' deadline (5 s) with the grace of a lease; more than any wait that is asked for.
+waits = st.sampled_from((1, 16, 40, 400))
+TABS = 8
+
+
+@dataclass
+class Tab:
+    """A Model that somebody has open, and whose it is."""
+
+    process: Process
+    owner: str
+    model: Model
+    ref: Ref
+
+
+@dataclass
+class Form:
+    """A form with a nonce, as it was sent: what it said, what it made."""
+
+    owner: str
+    kind: Kind
+    ref: Ref
+    given: dict[str, Any]
+    nonce: str
+    write_id: str | None = None
+    accepted: bool = False
+
+
+@dataclass
+class Sending:
+    """A write that a worker claimed: sent or not, with its answer or without."""
+
+    process: Process
+    flush: Flush
+    job: Job
+    lease: float
+    outcome: Outcome | None = None
+
+
+class Machine(RuleBasedStateMachine):
+    """The rules and the invariants; ``honours`` says whether the upstream honours idempotency keys."""
+
+    honours = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = ExitStack()
+        self.patches.enter_context(mock.patch("flask_dualstorage.sync.flush.ThreadPoolExecutor", InLine))
+        self.folder = new_folder()
+        self.clock = Clock()
+        self.ledger = Ledger()
+        self.upstream = self.ledger.upstream = Upstream(self.honours, self.ledger)
+        for tenant in ("t1", "t2"):
+            for number in (1, 2):
+                body = {"a": f"{tenant} a{number}", "b": f"{tenant} b{number}"}
+                self.upstream.create(None, tenant, "/people", body, number)
+                self.upstream.create(None, tenant, "/pets", {**body, "ref": number}, number)
+            self.upstream.create(None, tenant, "/people/1/notes", {"a": f"{tenant} note", "b": ""}, 11)
+        for ref in self.ledger.refs:
+            ref.risky = False
+        self.processes = [self._new_process(), self._new_process()]
+        self.tabs: deque[Tab] = deque(maxlen=TABS)
+        self.forms: deque[Form] = deque(maxlen=4)
+        self.sendings: list[Sending] = []
+        self.exempt: set[tuple[str, str]] = set()
+        self.crashed: list[Process] = []
+        self.disturbed = False
+        self.in_an_interlude = False
+
+    def _new_process(self) -> Process:
+        return Process(self.folder, self.clock, self.upstream)
+
+    def teardown(self) -> None:
+        """Heal everything, flush, and see that nothing is left that could go."""
+        try:
+            if sys.exc_info()[0] is None:  # else a rule or an invariant failed, and is what to look at
+                self.check_that_it_settles_down()
+        finally:
+            for process in self.processes:
+                process.close()
+            self.patches.close()
+            remove(self.folder)
+
+    # --- what people do ------------------------------------------------------------------------------------------
+
+    @initialize()
+    def open_the_list(self) -> None:
+        self.fetch(ALICE, 0, "people", 0, None)
+
+    @rule(owner=owners, process=processes, kind=kinds, parent=choice, when_dirty=st.sampled_from((None, "rebase")))
+    def fetch(self, owner: str, process: int, kind: str, parent: int, when_dirty: str | None) -> None:
+        above = self._parent(owner, kind, parent)
+        here = self.processes[process]
+        collection = self._collection(here, owner, kind, above)
+        found = self._read(here, lambda: collection.fetch(when_dirty=when_dirty))
+        if found is None:
+            return
+        pending = self._pending(owner)
+        shown = [dict(model) for model in collection]
+        url = collection._declare().url
+        self.ledger.check_view(owner, url, shown, pending)
+        if collection.source == "upstream":
+            self._check_equal(owner, url, shown, pending)
+        for model in collection:
+            self.tabs.append(Tab(here, owner, model, self.ledger.find(TENANTS[owner], url, model.id)))
+
+    @rule(owner=owners, process=processes, which=choice, temporary=st.booleans())
+    def load(self, owner: str, process: int, which: int, temporary: bool) -> None:
+        ref = self._pick([ref for ref in self._known_to(owner) if not ref.dead], which)
+        if ref is None:
+            return
+        here = self.processes[process]
+        collection = self._collection(here, owner, ref.kind, ref.parent)
+        model = self._read(here, lambda: collection.load(self._id_of(ref, temporary)))
+        if model is None:
+            return
+        lane = [write for write in self._pending(owner) if self.ledger.ref_of(write) is ref]
+        self.ledger.check_record(
+            owner, self.ledger.find(TENANTS[owner], collection._declare().url, model.id), model, lane
+        )
+        if (
+            model.freshness is not None
+            and model.freshness.source == "upstream"
+            and not lane
+            and not self.disturbed
+            and ref.place is not None
+        ):
+            assert dict(model) == self.upstream.here(ref.place)
+        self.tabs.append(Tab(here, owner, model, ref))
+
+    @rule(
+        owner=owners,
+        process=processes,
+        kind=kinds,
+        parent=choice,
+        other=choice,
+        remote=often,
+        nonce=st.booleans(),
+        bad=seldom,
+    )
+    def create(
+        self, owner: str, process: int, kind: str, parent: int, other: int, remote: bool, nonce: bool, bad: bool
+    ) -> None:
+        above = self._parent(owner, kind, parent)
+        here = self.processes[process]
+        given = {"a": self.ledger.new_value(owner, bad=bad), "b": "", **self._reference(owner, kind, other)}
+        ref = self.ledger.ref(TENANTS[owner], kind, above)
+        form = Form(owner, Kind.CREATE, ref, given, make_nonce(here.app))
+        self._create(here, form, remote=remote, nonce=form.nonce if nonce else None)
+        if nonce:
+            self.forms.append(form)
+
+    @precondition(lambda self: self.tabs)
+    @rule(
+        tab=choice,
+        name=st.sampled_from("ab"),
+        patch=st.booleans(),
+        remote=often,
+        nonce=st.booleans(),
+        bad=seldom,
+    )
+    def save_one_field(self, tab: int, name: str, patch: bool, remote: bool, nonce: bool, bad: bool) -> None:
+        chosen = self._tab(tab)
+        self._save(chosen, {name: self.ledger.new_value(chosen.owner, bad=bad)}, patch=patch, remote=remote, form=nonce)
+
+    @precondition(lambda self: self.tabs)
+    @rule(tab=choice, remote=often, other=choice)
+    def save_all_fields(self, tab: int, remote: bool, other: int) -> None:
+        chosen = self._tab(tab)
+        given = {name: self.ledger.new_value(chosen.owner) for name in "ab"}
+        given |= self._reference(chosen.owner, chosen.ref.kind, other)
+        self._save(chosen, given, patch=False, remote=remote, form=False)
+
+    @precondition(lambda self: self.tabs)
+    @rule(tab=choice, name=st.sampled_from("ab"), which=choice, remote=often)
+    def undo(self, tab: int, name: str, which: int, remote: bool) -> None:
+        """Set a field to what it was before."""
+        chosen = self._tab(tab)
+        before = [record for place in chosen.ref.made for record in self.upstream.history[place] if record is not None]
+        record = self._pick(before, which)
+        if record is not None and name in record:
+            self._save(chosen, {name: record[name]}, patch=False, remote=remote, form=False)
+
+    @precondition(lambda self: self.tabs)
+    @rule(tab=choice, remote=often)
+    def destroy(self, tab: int, remote: bool) -> None:
+        chosen = self._tab(tab)
+        order = self.ledger.intend(chosen.owner, chosen.ref, {})
+        pending = {write.id: write for write in self._pending(self.ledger.heir(chosen.owner))}
+        done, result = self._write(chosen.process, chosen.ref, lambda: chosen.model.destroy(remote=remote))
+        if not done:
+            return
+        self.ledger.accepted(chosen.owner, chosen.ref, Kind.DELETE, {}, order)
+        if result is not None:
+            gone = [pending[each] for each in result.discarded if each in pending]
+            others = [write for write in gone if self.ledger.ref_of(write) is not chosen.ref]
+            self.ledger.given_up(self.ledger.heir(chosen.owner), others)
+
+    @precondition(lambda self: self.forms)
+    @rule(form=choice, process=processes, remote=often)
+    def send_a_form_again(self, form: int, process: int, remote: bool) -> None:
+        """Double-clicked, reloaded, or sent again after a refusal."""
+        chosen = self.forms[form % len(self.forms)]
+        here = self.processes[process]
+        if chosen.kind is Kind.CREATE:
+            if chosen.ref.parent is None or not self.ledger.is_given_up(
+                self.ledger.heir(chosen.owner), chosen.ref.parent
+            ):
+                self._create(here, chosen, remote=remote, nonce=chosen.nonce)
+            return
+        collection = self._collection(here, chosen.owner, chosen.ref.kind, chosen.ref.parent)
+        collection.fetch(remote=False)
+        model = collection.get(self._id_of(chosen.ref, False))
+        if model is not None:
+            self._save(
+                Tab(here, chosen.owner, model, chosen.ref), chosen.given, patch=False, remote=remote, form=chosen
+            )
+
+    # --- what workers do -----------------------------------------------------------------------------------------
+
+    @rule(owner=owners, process=processes, explicit=often)
+    def sync(self, owner: str, process: int, explicit: bool) -> None:
+        here = self.processes[process]
+        if explicit:
+            self._survive(here, here.owner(owner).sync)
+        else:
+            self._survive(here, Flush(here.engine, owner, explicit=False).run)
+
+    @rule(owner=owners, process=processes, explicit=often)
+    def claim(self, owner: str, process: int, explicit: bool) -> None:
+        """A worker claims what is due, as many as it can send at once, and pauses."""
+        here = self.processes[process]
+        flush = Flush(here.engine, owner, explicit=explicit)
+        flush._until = float("inf")
+        for job in flush._settle_and_claim([], flush._plan()):
+            self.sendings.append(Sending(here, flush, job, job[1].lease))
+
+    @precondition(lambda self: self.sendings)
+    @rule(which=choice)
+    def send(self, which: int) -> None:
+        """A worker sends what it claimed. It never does when its lease is over, but where keys make that harmless."""
+        chosen = self.sendings[which % len(self.sendings)]
+        if chosen.outcome is not None:
+            return
+        if chosen.lease <= self.clock.now and not self.honours:
+            self.sendings.remove(chosen)
+            return
+        how, write, declared, credentials = chosen.job
+        there = chosen.process.engine.outbox.write(write.owner, write.id)
+        self.ledger.zombie = there is None or there.fence != write.fence or there.state is not State.SENDING
+        try:
+            chosen.outcome = self._survive(
+                chosen.process, lambda: how(chosen.process.engine, write, declared, credentials.auth, Call())
+            )
+        finally:
+            self.ledger.zombie = False
+
+    @precondition(lambda self: any(each.outcome is not None for each in self.sendings))
+    @rule(which=choice, all_of_them=st.booleans())
+    def settle(self, which: int, all_of_them: bool) -> None:
+        """A worker settles an answer, or all that its flush has; perhaps long after its lease."""
+        chosen = self._pick([each for each in self.sendings if each.outcome is not None], which)
+        assert chosen is not None
+        company = [chosen]
+        if all_of_them:
+            company = [each for each in self.sendings if each.flush is chosen.flush and each.outcome is not None]
+        done = [(each.job[1], each.job[2], each.outcome) for each in company if each.outcome is not None]
+        chosen.flush._settle_and_claim(done, Plan([], {}, set(), self.clock.now, explicit=True))
+        for each in company:
+            self.sendings.remove(each)
+
+    @precondition(lambda self: self.sendings)
+    @rule(which=choice)
+    def lose_an_answer(self, which: int) -> None:
+        """A worker dies on its way."""
+        del self.sendings[which % len(self.sendings)]
+
+    # --- what owners decide --------------------------------------------------------------------------------------
+
+    @rule(owner=owners, process=processes, which=choice)
+    def retry(self, owner: str, process: int, which: int) -> None:
+        write = self._pick(self._pending(owner), which)
+        if write is None:
+            return
+        here = self.processes[process]
+        if write.kind is Kind.CREATE and write.may_have_arrived and not self.honours:
+            self.ledger.ref_of(write).risky = True
+        try:
+            self._survive(here, lambda: here.owner(owner).retry(write.id))
+        except WriteBusy:
+            assert write.state is State.SENDING
+
+    @rule(owner=owners, process=processes, which=choice)
+    def discard(self, owner: str, process: int, which: int) -> None:
+        pending = {write.id: write for write in self._pending(owner)}
+        write = self._pick(list(pending.values()), which)
+        if write is None:
+            return
+        try:
+            gone = self.processes[process].owner(owner).discard(write.id)
+        except WriteBusy:
+            assert write.state is State.SENDING
+            return
+        self.ledger.given_up(owner, [pending[each.id] for each in gone])
+
+    @precondition(lambda self: VISITOR not in self.ledger.heirs)
+    @rule(process=processes, unlikely=st.sampled_from((True, False, False)))
+    def log_in(self, process: int, unlikely: bool) -> None:
+        """The visitor turns out to be Alice; what is still open in other tabs follows."""
+        if not unlikely:
+            return
+        pending = {owner: self._pending(owner) for owner in (VISITOR, ALICE)}
+        self.ledger.adopt(VISITOR, ALICE, pending)
+        self.processes[process].owner(ALICE).adopt(VISITOR, ALICE)
+        lanes = [{(write.store, str(write.record_id)) for write in writes} for writes in pending.values()]
+        self.exempt |= lanes[0] & lanes[1]
+
+    @rule(owner=owners, process=processes, pending=st.booleans(), unlikely=st.sampled_from((True, False, False)))
+    def forget(self, owner: str, process: int, pending: bool, unlikely: bool) -> None:
+        if not unlikely:
+            return
+        gone = [write for write in self._pending(owner) if write.state is not State.SENDING]
+        self.processes[process].owner(owner).forget(owner, pending)
+        if pending:
+            self.ledger.given_up(owner, gone)
+            for form in self.forms:
+                if form.write_id in {write.id for write in gone}:
+                    form.accepted = False
+
+    # --- what the world does -------------------------------------------------------------------------------------
+
+    @rule(tenant=st.sampled_from(("t1", "t1", "t2")), which=choice, name=st.sampled_from("ab"))
+    def somebody_else_edits(self, tenant: str, which: int, name: str) -> None:
+        self._edit_upstream(tenant, which, name)
+
+    @rule(tenant=st.sampled_from(("t1", "t1", "t2")), which=choice, unlikely=st.booleans())
+    def somebody_else_deletes(self, tenant: str, which: int, unlikely: bool) -> None:
+        place = self._pick(self._places(tenant), which)
+        if place is not None and unlikely:
+            self.upstream.delete(None, place)
+
+    @rule(tenant=st.sampled_from(("t1", "t2")), collection=st.sampled_from(("/people", "/pets")))
+    def somebody_else_creates(self, tenant: str, collection: str) -> None:
+        self.ledger.now += 1
+        self.upstream.create(None, tenant, collection, {"a": f"{tenant} {self.ledger.now}", "b": ""})
+
+    @rule(fault=st.sampled_from((*FAULTS_BEFORE, *FAULTS_AFTER, *FAULTS_WITH_KEYS)))
+    def arm_a_fault(self, fault: str) -> None:
+        if (self.honours or fault not in FAULTS_WITH_KEYS) and len(self.upstream.faults) < 3:
+            self.upstream.faults.append(fault)
+
+    @rule()
+    def heal(self) -> None:
+        self.upstream.faults.clear()
+
+    @rule(
+        what=st.sampled_from(("edit", "save", "sync", "settle", "late")),
+        before=st.booleans(),
+        owner=owners,
+        process=processes,
+        which=choice,
+    )
+    def arm_an_interlude(self, what: str, before: bool, owner: str, process: int, which: int) -> None:
+        """Something happens while the next request is on its way."""
+        if len(self.upstream.interludes) < 2:
+            self.upstream.interludes.append((before, lambda: self._interlude(what, owner, process, which)))
+
+    @rule(process=processes)
+    def crash(self, process: int) -> None:
+        self._crash(self.processes[process])
+
+    @rule(seconds=waits)
+    def advance_the_clock(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+
+    @rule(process=processes)
+    def clear_the_cache(self, process: int) -> None:
+        self.processes[process].cache.clear()
+
+    # --- what must always hold -----------------------------------------------------------------------------------
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        for owner in OWNERS:
+            self.ledger.check_kept(owner, self._pending(owner))
+
+    @invariant()
+    def lanes_are_in_order(self) -> None:
+        for owner in OWNERS:
+            pending = self._pending(owner)
+            check_lanes(pending, self.exempt)
+            check_acyclic(waits_for(pending))
+
+    @invariant()
+    def the_counter_is_right(self) -> None:
+        engine = self.processes[0].engine
+        for owner in OWNERS:
+            counted = sum(count for _, _, count, _ in engine.outbox.counts(owner))
+            with engine.outbox.transaction(owner, follow=False) as change:
+                assert change._pending == counted == len(self._pending(owner))
+
+    @invariant()
+    def views_are_bases_with_writes(self) -> None:
+        for process in self.processes:
+            for owner in OWNERS:
+                pending = self._pending(owner)
+                for kind, above in self._stores(owner):
+                    collection = self._collection(process, owner, kind, above).fetch(remote=False)
+                    shown = [dict(model) for model in collection]
+                    self.ledger.check_view(owner, collection._declare().url, shown, pending)
+
+    def check_that_it_settles_down(self) -> None:
+        """Healed, and flushed until nothing moves: only what waits for its owner is left, and the caches are right."""
+        self.upstream.faults.clear()
+        self.upstream.interludes.clear()
+        self.sendings.clear()
+        self.disturbed = False
+        for _ in range(24):
+            self.clock.advance(400)
+            before = self.upstream.requests
+            for owner in OWNERS:
+                self.processes[0].owner(owner).sync()
+            if self.upstream.requests == before:
+                break
+        self._check_all()
+        for owner in OWNERS:
+            pending = self._pending(owner)
+            links, by_id = waits_for(pending), {write.id: write for write in pending}
+            loose = [write for write in pending if not is_stuck(write, links, by_id)]
+            assert not loose, f"could go, but stays: {loose}"
+            before = self.upstream.requests
+            self.processes[1].owner(owner).sync()
+            assert self.upstream.requests == before, "a second flush sends something"
+            self._check_caches(owner, pending)
+
+    def _check_caches(self, owner: str, pending: list[Write]) -> None:
+        for process in self.processes:
+            for kind, above in self._stores(owner):
+                collection = self._collection(process, owner, kind, above)
+                url = collection._declare().url
+                if (TENANTS[owner], url) not in self.upstream.records:
+                    continue
+                shown = [dict(model) for model in collection.fetch(when_dirty="rebase")]
+                assert collection.source == "upstream"
+                self.ledger.check_view(owner, url, shown, pending)
+                self._check_equal(owner, url, shown, pending)
+                cached = process.engine.bases.get(owner, collection._declare().store)
+                assert cached is not None
+                assert cached.records == list(self.upstream.records[TENANTS[owner], url].values())
+
+    def _check_all(self) -> None:
+        self.nothing_is_lost()
+        self.lanes_are_in_order()
+        self.the_counter_is_right()
+        self.views_are_bases_with_writes()
+
+    def _check_equal(self, owner: str, url: str, shown: list[dict[str, Any]], pending: list[Write]) -> None:
+        """What came from the upstream is what the upstream has, but for what waits."""
+        if self.disturbed:
+            self.disturbed = False
+            return
+        waiting = {str(write.record_id) for write in pending if self.ledger.real_text(write.url) == url}
+        there = self.upstream.records.get((TENANTS[owner], url), {}).values()
+        assert [each for each in shown if str(each["id"]) not in waiting] == [
+            each for each in there if str(each["id"]) not in waiting
+        ]
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _pending(self, owner: str) -> list[Write]:
+        return self.processes[0].engine.outbox.pending(owner)
+
+    def _pick(self, items: list[Any], which: int) -> Any:
+        return items[which % len(items)] if items else None
+
+    def _tab(self, which: int) -> Tab:
+        return self.tabs[which % len(self.tabs)]
+
+    def _known_to(self, owner: str) -> list[Ref]:
+        """The records that an owner may have heard of: those upstream, and their own."""
+        return [
+            ref
+            for ref in self.ledger.refs
+            if ref.tenant == TENANTS[owner] and (ref.made or (owner, ref) in self.ledger.wanted)
+        ]
+
+    def _stores(self, owner: str) -> list[tuple[str, Ref | None]]:
+        people = {ref.parent for ref in self._known_to(owner) if ref.kind == "notes"}
+        nested = [ref for ref in self.ledger.refs if ref in people and not ref.dead]
+        return [("people", None), ("pets", None), *(("notes", ref) for ref in nested)]
+
+    def _parent(self, owner: str, kind: str, which: int) -> Ref | None:
+        if kind != "notes":
+            return None
+        people = [ref for ref in self._known_to(owner) if ref.kind == "people" and not self._is_gone(owner, ref)]
+        return self._pick(people or [ref for ref in self.ledger.refs if ref.tenant == TENANTS[owner]], which)
+
+    def _is_gone(self, owner: str, ref: Ref) -> bool:
+        wanted = self.ledger.wanted.get((owner, ref), Wanted())
+        return ref.dead or wanted.deleted is not None
+
+    def _reference(self, owner: str, kind: str, which: int) -> dict[str, Any]:
+        other = {"people": "pets", "pets": "people"}.get(kind)
+        known = [ref for ref in self._known_to(owner) if ref.kind == other and not self._is_gone(owner, ref)]
+        ref = self._pick(known, which)
+        if ref is None or which % 3 == 0:
+            return {}
+        record_id = self._id_of(ref, which % 2 == 0)
+        return {"ref": record_id} if which % 4 else {"link": f"/{other}/{record_id}?x"}
+
+    def _id_of(self, ref: Ref, temporary: bool) -> Any:
+        if ref.place is None or (ref.temps and temporary):
+            return ref.temps[-1]
+        return ref.place.id
+
+    def _collection(self, process: Process, owner: str, kind: str, above: Ref | None) -> Any:
+        if above is None:
+            return process.owner(owner).collection(kind)
+        own = (owner, above) in self.ledger.wanted
+        return process.owner(owner).collection(kind, person_id=self._id_of(above, own))
+
+    def _places(self, tenant: str) -> list[Place]:
+        return [
+            Place(tenant, collection, each)
+            for (whose, collection), records in self.upstream.records.items()
+            if whose == tenant
+            for each in records
+        ]
+
+    def _edit_upstream(self, tenant: str, which: int, name: str) -> None:
+        place = self._pick(self._places(tenant), which)
+        if place is not None:
+            self.ledger.now += 1
+            record = self.upstream.records[place.tenant, place.collection][place.id]
+            self.upstream.put(None, place, {**record, name: f"{tenant} {self.ledger.now}"})
+
+    def _interlude(self, what: str, owner: str, process: int, which: int) -> None:
+        self.disturbed = self.in_an_interlude = True
+        zombie, self.ledger.zombie = self.ledger.zombie, False
+        try:
+            if what == "edit":
+                self._edit_upstream(TENANTS[owner], which, "a")
+            elif what == "save" and self.tabs:
+                self.save_one_field(which, "b", False, which % 2 == 0, False, False)
+            elif what == "sync":
+                self.sync(owner, process, True)
+            elif what == "settle" and any(each.outcome is not None for each in self.sendings):
+                self.settle(which, True)
+            elif what == "late":
+                self.clock.advance(40)
+                self.sync(owner, process, True)
+        finally:
+            self.ledger.zombie = zombie
+            self.in_an_interlude = False
+            self.disturbed = True
+
+    # --- calls that may fail -------------------------------------------------------------------------------------
+
+    def _create(self, here: Process, form: Form, *, remote: bool, nonce: str | None) -> None:
+        ref, owner = form.ref, form.owner
+        first = form.accepted
+        order = self.ledger.intend(owner, ref, {} if first else form.given)
+        was_dead, ref.dead = ref.dead, ref.dead and first
+        try:
+            collection = self._collection(here, owner, ref.kind, ref.parent)
+            done, model = self._write(
+                here, ref, lambda: collection.create(form.given, remote=remote, nonce=nonce), form
+            )
+        finally:
+            ref.dead = ref.dead or (was_dead and first)
+        if first:
+            assert model is None or self.ledger.find(ref.tenant, collection._declare().url, model.id) is ref
+            return
+        if not done:
+            self.ledger.refused(ref, Kind.CREATE, form.given)
+            return
+        form.accepted = True
+        if model is not None:
+            self.ledger.named(ref, model.id)
+            if model.pending_write is not None:
+                form.write_id = model.pending_write.id
+            self.tabs.append(Tab(here, owner, model, ref))
+        else:
+            self._name_by_outbox(owner, ref, form.given["a"])
+        self.ledger.accepted(owner, ref, Kind.CREATE, form.given, order)
+
+    def _name_by_outbox(self, owner: str, ref: Ref, value: str) -> None:
+        """The process that made it is gone: its id is in the outbox."""
+        for write in self._pending(self.ledger.heir(owner)):
+            if write.kind is Kind.CREATE and (write.attributes or {}).get("a") == value:
+                self.ledger.named(ref, write.record_id)
+
+    def _save(self, tab: Tab, given: Mapping[str, Any], *, patch: bool, remote: bool, form: Form | bool) -> None:
+        ref, model, owner = tab.ref, tab.model, tab.owner
+        changed = {**model.changed_attributes(), **{name: value for name, value in given.items()}}
+        sent = form if isinstance(form, Form) else None
+        if form is True:
+            sent = Form(owner, Kind.UPDATE, ref, dict(given), make_nonce(tab.process.app))
+            self.forms.append(sent)
+        nonce = None if sent is None else sent.nonce
+        first = sent is not None and sent.accepted
+        order = self.ledger.now if first else self.ledger.intend(owner, ref, changed)
+        done, result = self._write(
+            tab.process, ref, lambda: model.save(dict(given), patch=patch, remote=remote, nonce=nonce)
+        )
+        repeated = first and (result is None or result.write_id == (sent and sent.write_id))
+        if not done or repeated:
+            if not done and not first:
+                self.ledger.refused(ref, Kind.UPDATE, changed)
+            return
+        if first:
+            order = self.ledger.intend(owner, ref, changed)
+        self.ledger.accepted(owner, ref, Kind.UPDATE, changed, order)
+        if sent is not None:
+            sent.accepted, sent.write_id = True, None if result is None else result.write_id
+        if result is not None:
+            self._check_result(owner, ref, changed, result)
+
+    def _check_result(self, owner: str, ref: Ref, values: Mapping[str, Any], result: Any) -> None:
+        """``dirty`` says the truth: kept here, or upstream."""
+        if result.state is None or self.disturbed:
+            return
+        assert result.dirty is (result.state in PENDING)
+        if not result.dirty:
+            for name, value in values.items():
+                told = name not in ("a", "b") or self.ledger.told_upstream(ref, name, value) is not None
+                assert told, f"{owner} was told that {value} is upstream: {result}"
+
+    def _write(self, here: Process, ref: Ref, call: Callable[[], Any], form: Form | None = None) -> tuple[bool, Any]:
+        """Make a call that writes: whether its edit was taken, and what it gave."""
+        self.disturbed = False
+        try:
+            return True, self._survive(here, call)
+        except (Rejected, UpstreamError) as error:
+            if error.pending_write is not None:
+                return True, None
+            if error.in_doubt and not self.honours:
+                ref.risky = True
+        except (RecordGone, ValidationFailed) as error:
+            self._check_refusal(ref, error)
+        except OutboxFull as error:
+            raise AssertionError("nobody has that many writes") from error
+        return False, None
+
+    def _check_refusal(self, ref: Ref, error: Exception) -> None:
+        """An edit is refused before it is stored only where its record, or one that it names, is gone."""
+        given_up = ref.contested or any(each.dead for each in self.ledger.refs)
+        assert given_up or self._any_deleted() or self.in_an_interlude, f"{ref} was refused: {error}"
+
+    def _any_deleted(self) -> bool:
+        return any(wanted.deleted is not None for wanted in self.ledger.wanted.values())
+
+    def _read(self, here: Process, call: Callable[[], Any]) -> Any:
+        self.disturbed = False
+        try:
+            return self._survive(here, call)
+        except (NotCached, UpstreamUnreachable, UpstreamError, RecordGone):
+            return None
+
+    def _survive(self, here: Process, call: Callable[[], Any]) -> Any:
+        """Make a call whose process may end on the way."""
+        try:
+            return call()
+        except Crash:
+            self._crash(here)
+            return None
+
+    def _crash(self, process: Process) -> None:
+        if process not in self.processes:
+            return
+        process.close()
+        self.processes[self.processes.index(process)] = self._new_process()
+        self.tabs = deque((tab for tab in self.tabs if tab.process is not process), maxlen=TABS)
+        self.sendings = [each for each in self.sendings if each.process is not process]
+
+
+class WithoutKeys(Machine):
+    """The same in front of an upstream that honours no keys: creates in doubt are looked for."""
+
+    honours = False
