@@ -28,11 +28,6 @@ class Breaker:
         until = self._open_until
         return until is None or self._clock() >= until
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the upstream is held to be away: also while a probe may go, until one succeeds."""
-        return self._open_until is not None
-
     def open_for(self) -> float:
         """Seconds until the next probe; 0 when one may go at once, or when closed."""
         until = self._open_until
@@ -48,20 +43,16 @@ class Breaker:
             self._open_until = None
             return was_open
 
-    def failed(self, retry_after: float | None = None) -> bool:
-        """One more failure in a row. True when it opened the breaker (the upstream is lost).
-
-        ``retry_after``, in seconds, is how long the upstream asked for: where this failure opens the breaker, it stays
-        open for that or for the cooldown, whichever is longer.
-        """
+    def failed(self) -> bool:
+        """One more failure in a row. True when it opened the breaker (the upstream is lost)."""
         with self._lock:
             self._failures += 1
             if self._open_until is None and self._failures < self._threshold:
                 return False
             # Answers to requests that went out before it opened do not put the probe off; only a probe's do.
-            if self._open_until is not None and self._clock() < self._open_until and retry_after is None:
+            if self._open_until is not None and self._clock() < self._open_until:
                 return False
-            return self._open(max(self._cooldown, retry_after or 0.0))
+            return self._open(self._cooldown)
 
     def hold(self, seconds: float) -> bool:
         """Open until ``seconds`` from now, whatever the count: a 503 with ``Retry-After`` (RFC 9110 §10.2.3).

@@ -32,13 +32,11 @@ def lose(breaker: Breaker) -> None:
 
 def test_it_starts_closed(breaker: Breaker) -> None:
     assert breaker.allow()
-    assert not breaker.is_open
     assert breaker.open_for() == 0
 
 
 def test_the_failure_that_reaches_the_threshold_opens_it(breaker: Breaker) -> None:
     assert [breaker.failed() for _ in range(3)] == [False, False, True]
-    assert breaker.is_open
     assert not breaker.allow()
     assert breaker.open_for() == 5
 
@@ -52,14 +50,13 @@ def test_an_answer_starts_the_count_anew(breaker: Breaker) -> None:
     assert breaker.allow()
 
 
-def test_after_the_cooldown_probes_may_go_and_it_counts_as_open_still(breaker: Breaker, clock: Clock) -> None:
+def test_after_the_cooldown_probes_may_go(breaker: Breaker, clock: Clock) -> None:
     lose(breaker)
     clock.now += 4.9
     assert not breaker.allow()
     clock.now += 0.2
     assert breaker.allow()
     assert breaker.allow(), "a second probe is harmless"
-    assert breaker.is_open
     assert breaker.open_for() == 0
 
 
@@ -76,7 +73,6 @@ def test_a_probe_that_succeeds_closes_it(breaker: Breaker, clock: Clock) -> None
     clock.now += 6
     assert breaker.succeeded() is True
     assert breaker.allow()
-    assert not breaker.is_open
     assert breaker.succeeded() is False
 
 
@@ -85,17 +81,6 @@ def test_failures_of_requests_that_went_out_before_do_not_put_the_probe_off(brea
     clock.now += 3
     assert breaker.failed() is False
     assert breaker.open_for() == 2
-
-
-def test_retry_after_counts_where_it_is_longer_than_the_cooldown(breaker: Breaker, clock: Clock) -> None:
-    breaker.failed(60)
-    assert breaker.allow(), "one failure opens nothing"
-    breaker.failed()
-    breaker.failed(60)
-    assert breaker.open_for() == 60
-    clock.now += 60
-    breaker.failed(1)
-    assert breaker.open_for() == 5
 
 
 def test_hold_opens_it_whatever_the_count(breaker: Breaker, clock: Clock) -> None:
