@@ -404,7 +404,7 @@ def test_in_a_flush(row: Row, kind: str, user: User, upstream: RestUpstream) -> 
         counts |= {"rejected": report.rejected, None: report.applied}
         assert counts == {name: int(name == meaning.state) for name in counts}
         assert report.remaining == (meaning is not APPLIED)
-        # An upstream that is out of reach is told of where something waits for it.
+        # Where nothing waits, no upstream counts as out of reach.
         assert report.online == (row.reachable or meaning is APPLIED)
         if row.reachable:
             assert report.retry_after == row.retry_after

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from flask_caching import Cache
 
-from flask_dualstorage.collection import Collection
+from flask_dualstorage import Collection, Model, Rejected
 from flask_dualstorage.storage.database import Database
 from flask_dualstorage.sync import flush
 from flask_dualstorage.user_storage import UserStorage
@@ -276,3 +276,190 @@ class TestAFlush:
         with counts.since():
             assert alice.sync().rejected == 16
         assert counts.transactions <= 16 / 8 + 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one path costs, exactly: ``statements`` of every kind, ``BEGIN`` and ``COMMIT`` among them.
+
+    ``connections`` are new ones, and at most so many: how many threads are at it at once is not the same each time.
+    """
+
+    transactions: int = 0
+    statements: int = 0
+    cache: tuple[str, ...] = ()
+    requests: int = 0
+    connections: int = 0
+
+
+@dataclass
+class Path:
+    """What is there before, and what is counted: both are given Alice's storage and the upstream."""
+
+    name: str
+    act: Callable[[UserStorage, RestUpstream, Any], Any]
+    cost: Cost
+    before: Callable[[UserStorage, RestUpstream], Any] = lambda alice, upstream: None
+
+
+def loaded(alice: UserStorage, upstream: RestUpstream) -> Collection:
+    """A page showed the list."""
+    return alice.collection("people").fetch()
+
+
+def loaded_alone(alice: UserStorage, upstream: RestUpstream) -> Model:
+    """A page showed one record."""
+    return alice.collection("people").get_or_404(1)
+
+
+def in_an_outage(before: Callable[[UserStorage, RestUpstream], Any]) -> Callable[[UserStorage, RestUpstream], Any]:
+    """The same, and then the upstream was lost, and that was noticed."""
+
+    def lost(alice: UserStorage, upstream: RestUpstream) -> Any:
+        result = before(alice, upstream)
+        upstream.unplug()
+        alice.collection("people").fetch(when_dirty="rebase")
+        return result
+
+    return lost
+
+
+def refused(alice: UserStorage, upstream: RestUpstream, people: Collection) -> None:
+    """A save that the upstream will not take."""
+    upstream.then(answer(422))
+    with pytest.raises(Rejected):
+        people.get(1).save(age=-1)
+
+
+def a_waiting_lane(alice: UserStorage, upstream: RestUpstream) -> Collection:
+    """An edit of a record was kept, and another is to be made."""
+    people = loaded(alice, upstream)
+    people.get(1).save(name="Lovelace", remote=False)
+    return people
+
+
+def a_frozen_lane(alice: UserStorage, upstream: RestUpstream) -> Collection:
+    """An edit of a record was sent, and came back with "not now"."""
+    people = loaded(alice, upstream)
+    upstream.then(answer(425))
+    people.get(1).save(name="Lovelace")
+    return people
+
+
+def kept_creates(number: int) -> Callable[[UserStorage, RestUpstream], Any]:
+    """Some records were made in an outage."""
+
+    def keep(alice: UserStorage, upstream: RestUpstream) -> None:
+        people = loaded(alice, upstream)
+        for count in range(number):
+            people.create(name=f"Person {count}", remote=False)
+
+    return keep
+
+
+def kept_updates(alice: UserStorage, upstream: RestUpstream) -> None:
+    """Three records were changed in an outage."""
+    for person in loaded(alice, upstream):
+        person.save(age=50, remote=False)
+
+
+def asked_to_wait(alice: UserStorage, upstream: RestUpstream) -> None:
+    """Eight wait, and nothing may go."""
+    kept_creates(8)(alice, upstream)
+    upstream.then(*[answer(429, headers={"Retry-After": "60"})] * 8)
+    alice.sync()
+
+
+def show(alice: UserStorage, upstream: RestUpstream, _: Any) -> None:
+    """A page within one web request: two lists, one of their records, and the badge."""
+    with alice._engine.app.test_request_context():
+        for name in ("people", "pets"):
+            view(alice.collection(name).fetch())
+        assert alice.collection("people").get(1) is not None
+        alice.status()
+
+
+def two_lists(alice: UserStorage, upstream: RestUpstream) -> None:
+    """A page showed two lists."""
+    upstream.records["/pets"] = [{"id": 1, "name": "Rex"}]
+    for name in ("people", "pets"):
+        alice.collection(name).fetch()
+
+
+PATHS = [
+    Path(
+        "one record from its copy",
+        lambda a, u, _: a.collection("people").load(1, remote=False),
+        Cost(0, 1, ("get", "get")),
+        loaded_alone,
+    ),
+    Path(
+        "one record from the list's",
+        lambda a, u, _: a.collection("people").load(1, remote=False),
+        Cost(0, 1, ("get", "get")),
+        loaded,
+    ),
+    Path(
+        "one record, loaded",
+        lambda a, u, _: a.collection("people").load(1),
+        Cost(0, 2, ("get", "get", "get", "set"), 1),
+    ),
+    Path(
+        "one record in an outage",
+        lambda a, u, _: a.collection("people").load(1),
+        Cost(0, 1, ("get", "get")),
+        in_an_outage(loaded_alone),
+    ),
+    Path("a list, loaded", lambda a, u, _: a.collection("people").fetch(), Cost(0, 2, ("get", "get", "set"), 1)),
+    Path(
+        "a list, loaded again",
+        lambda a, u, _: a.collection("people").fetch(),
+        Cost(0, 2, ("get", "get", "set"), 1),
+        loaded,
+    ),
+    Path("create in an outage", lambda a, u, people: people.create(name="Hopper"), Cost(1, 5), in_an_outage(loaded)),
+    Path("update in an outage", lambda a, u, people: people.get(1).save(age=41), Cost(1, 6), in_an_outage(loaded)),
+    Path("delete in an outage", lambda a, u, people: people.get(1).destroy(), Cost(1, 7), in_an_outage(loaded)),
+    Path("create", lambda a, u, people: people.create(name="Hopper"), Cost(2, 16, (), 1), loaded),
+    Path("update", lambda a, u, people: people.get(1).save(age=41), Cost(2, 14, (), 1), loaded),
+    Path("delete", lambda a, u, people: people.get(1).destroy(), Cost(2, 15, (), 1), loaded),
+    Path(
+        "save that folds into a waiting one",
+        lambda a, u, people: people.get(1).save(age=41),
+        Cost(3, 20, (), 1),
+        a_waiting_lane,
+    ),
+    Path(
+        "save behind a frozen one", lambda a, u, people: people.get(1).save(age=41), Cost(4, 31, (), 2), a_frozen_lane
+    ),
+    Path("save that is withdrawn", refused, Cost(2, 15, (), 1), loaded),
+    Path("flush of one", lambda a, u, _: a.sync(), Cost(2, 17, (), 1, connections=1), kept_creates(1)),
+    Path("flush of eight", lambda a, u, _: a.sync(), Cost(2, 66, (), 8, connections=8), kept_creates(8)),
+    Path("flush of sixteen", lambda a, u, _: a.sync(), Cost(3, 127, (), 16, connections=8), kept_creates(16)),
+    Path("flush of three updates", lambda a, u, _: a.sync(), Cost(2, 24, (), 3, connections=3), kept_updates),
+    Path("flush of nothing", lambda a, u, _: a.sync(), Cost(0, 2), loaded),
+    Path("flush of nothing that is due", lambda a, u, _: a.sync(), Cost(0, 2), asked_to_wait),
+    Path("page", show, Cost(0, 5, ("get", "get", "set", "get", "get", "set"), 2), two_lists),
+    Path("page in an outage", show, Cost(0, 3, ("get", "get")), in_an_outage(two_lists)),
+    Path("status", lambda a, u, _: a.status(), Cost(0, 1), kept_updates),
+    Path("pending", lambda a, u, _: a.pending(), Cost(0, 1), kept_updates),
+    Path("discard", lambda a, u, _: a.discard(a.pending()[0].id), Cost(1, 8), kept_updates),
+    Path("adopt nothing", lambda a, u, _: a.adopt("anon:1", "alice"), Cost(1, 11)),
+    Path("adopt three", lambda a, u, _: a.adopt("alice", "bob"), Cost(1, 19), kept_updates),
+    Path("forget", lambda a, u, _: a.forget("alice"), Cost(1, 5), kept_updates),
+    Path("forget what is pending too", lambda a, u, _: a.forget("alice", pending=True), Cost(1, 10), kept_updates),
+]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+def test_the_cost_of_every_path(
+    path: Path, alice: UserStorage, upstream: RestUpstream, counts: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flush, "COMPANY", PATIENCE)
+    before = path.before(alice, upstream)
+    with counts.since():
+        path.act(alice, upstream, before)
+    assert counts.commits == counts.transactions
+    cost = Cost(counts.transactions, counts.statements, tuple(counts.cache), counts.requests, path.cost.connections)
+    assert cost == path.cost, "\n".join(counts.sql)
+    assert counts.connections <= path.cost.connections

@@ -29,8 +29,9 @@ from typing import Any
 
 from flask import Flask
 
-from flask_dualstorage import Collection, DualStorage, extension
+from flask_dualstorage import Collection, DualStorage, Rejected, extension
 from flask_dualstorage.extension import AppDualStorage
+from flask_dualstorage.tokens import make_nonce
 from flask_dualstorage.user_storage import UserStorage
 from tests.upstreams.hostile import answer
 from tests.upstreams.rest import RestUpstream
@@ -65,11 +66,14 @@ class Ended:
         """How many effects were begun."""
         return sum(line.startswith("before ") for line in self.trace)
 
-    @property
-    def enqueued(self) -> bool:
-        """Whether a transaction that inserted a write was committed."""
+    def committed(self, what: str) -> bool:
+        """Whether a statement was run and then committed: ``INSERT INTO write`` accepts a write."""
         over = [line.split(" ", 2)[2] for line in self.trace if line.startswith("after ")]
-        return "INSERT INTO write" in over and "COMMIT" in over[over.index("INSERT INTO write") :]
+        return what in over and "COMMIT" in over[over.index(what) :]
+
+    def last(self, what: str) -> int:
+        """The number of the last effect of this name."""
+        return max(int(line.split(" ", 2)[1]) for line in self.trace if line.endswith(f" {what}"))
 
 
 # --- effects -----------------------------------------------------------------------------------------------
@@ -150,10 +154,17 @@ def make_storage(job: Job) -> AppDualStorage:
     return storage_of(app)
 
 
-def load(alice: UserStorage) -> None:
-    """What a page has shown before: two lists."""
+def load(alice: UserStorage) -> str:
+    """What a page has shown before: two lists, and a form; give its nonce."""
     for name in ("people", "pets"):
         alice.collection(name).fetch()
+    return make_nonce(alice._engine.app)
+
+
+def leave_a_frozen_edit(alice: UserStorage) -> None:
+    """Leave an update that was answered with 503: it keeps its key and bytes."""
+    load(alice)
+    alice.collection("people").fetch(remote=False).get(1).save(age=41)
 
 
 def leave_a_graph(alice: UserStorage) -> None:
@@ -184,15 +195,35 @@ def write(alice: UserStorage, kind: str, *, remote: bool = True) -> dict[str, An
     return {"pending": [each.to_dict() for each in alice.pending()]}
 
 
+def save_behind(alice: UserStorage) -> None:
+    """Save once more, while an update waits: both go, in order."""
+    alice.collection("people").fetch(remote=False).get(1).save(name="Lovelace")
+
+
+def send_form(alice: UserStorage) -> None:
+    """Send the form that the page has shown."""
+    alice.collection("people").create(name="Turing", nonce=alice._engine.app.config["FORM"])
+
+
+def write_what_is_refused(alice: UserStorage) -> bool:
+    """Create a record that the upstream will not take; say whether the view heard of it."""
+    try:
+        alice.collection("people").create(name="")
+    except Rejected:
+        return True
+    return False
+
+
 def write_and_flush(alice: UserStorage, kind: str) -> dict[str, Any]:
     """The same in an outage, and a flush after it."""
     write(alice, kind, remote=False)
     return alice.sync().to_dict()
 
 
-def recover(alice: UserStorage) -> dict[str, Any]:
+def recover(alice: UserStorage, meanwhile: Callable[[UserStorage], Any] = lambda alice: None) -> dict[str, Any]:
     """What the next process does: send what is there, fetch, show it, and send again, which sends nothing."""
     before = [each.to_dict() for each in alice.pending()]
+    meanwhile(alice)
     alice.sync()
     people = [dict(person) for person in alice.collection("people").fetch(when_dirty="rebase")]
     alice.sync()
@@ -203,9 +234,14 @@ JOBS: dict[str, Callable[[UserStorage], Any]] = {
     "nothing": lambda alice: None,
     "load": load,
     "leave a graph": leave_a_graph,
+    "leave a frozen edit": leave_a_frozen_edit,
+    "save behind": save_behind,
+    "send form": send_form,
+    "recover, the form sent again": lambda alice: recover(alice, send_form),
     "create": lambda alice: write(alice, "create"),
     "update": lambda alice: write(alice, "update"),
     "delete": lambda alice: write(alice, "delete"),
+    "refused create": write_what_is_refused,
     "create offline, flush": lambda alice: write_and_flush(alice, "create"),
     "update offline, flush": lambda alice: write_and_flush(alice, "update"),
     "delete offline, flush": lambda alice: write_and_flush(alice, "delete"),
