@@ -1,4 +1,4 @@
-# make demo | test | tour | check | clean. The first three need only make and Python 3.11 or newer:
+# make demo | test | tour | mutants | check | clean. The first three need only make and Python 3.11 or newer:
 # they make .venv and install into it by themselves, and again when pyproject.toml changes.
 
 VENV := .venv
@@ -10,7 +10,7 @@ export PORT ?= 5050
 export UPSTREAM_PORT ?= 5051
 export UPSTREAM_CONTROL_PORT ?= 5052
 
-.PHONY: demo test tour check lint format types layers dev clean
+.PHONY: demo test soak tour mutants check lint format types layers dev clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed
@@ -21,6 +21,15 @@ tour: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+# Break one rule after the other, and see that a test notices: make mutants ARGS="breaker lease" for those alone.
+mutants: $(VENV)/installed-dev
+	$(BIN)/python -m tests.mutants $(ARGS)
+
+# The state machine of tests/machine from new seeds: make soak SOAK_SECONDS=3600 SOAK_SEED=1
+soak: export SOAK_SECONDS ?= 600
+soak: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -p no:randomly tests/machine/test_machine.py -k soak $(ARGS)
 
 # One target a gate: with --keep-going, one that fails does not hide another.
 check: lint format types layers

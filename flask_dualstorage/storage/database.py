@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sqlalchemy import NullPool, create_engine, func, insert, select, text, update
+from sqlalchemy import NullPool, TextClause, create_engine, func, insert, select, text, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import ClauseElement
@@ -97,8 +97,10 @@ class Database:
 
     def __init__(self, url: str, clock: Callable[[], float]) -> None:
         self._url = make_url(url)
+        self._path: str | None = None
         if self._url.get_backend_name() == "sqlite":
-            self._url = self._url.set(database=str(Path(self._url.database or "").absolute()))
+            self._path = str(Path(self._url.database or "").absolute())
+            self._url = self._url.set(database=self._path)
         try:
             self._engine = create_engine(self._url, poolclass=NullPool)
         except ImportError as error:
@@ -263,11 +265,13 @@ class Database:
 
     def _file_now(self) -> tuple[int, int] | None:
         """Tell which file is there now, None where none is, or none is used."""
+        if self._path is None:
+            return None
         try:
-            found = os.stat(str(self._url.database)) if self.is_sqlite else None
+            found = os.stat(self._path)  # noqa: PTH116  # at every read: a Path would cost more than the call
         except OSError:
             return None
-        return None if found is None else (found.st_dev, found.st_ino)
+        return found.st_dev, found.st_ino
 
     def _open(self) -> Any:
         arguments, options = self.dialect.create_connect_args(self._url)
@@ -286,7 +290,7 @@ class Database:
     def _open_sqlite(self, arguments: Any, options: dict[str, Any]) -> Any:
         if self._ready and self._file_now() is None:
             raise OutboxUnavailable(
-                f"The outbox's file {self._url.database} is gone. {_NOTHING} Put it back; or restart the app, "
+                f"The outbox's file {self._path} is gone. {_NOTHING} Put it back; or restart the app, "
                 "which begins an empty one."
             )
         options |= {"isolation_level": None, "check_same_thread": False, "timeout": _BUSY_SECONDS}
@@ -446,7 +450,7 @@ def _server_time(dialect: str) -> ClauseElement:
 _SERVER_TIME = Statement(_server_time)
 
 
-def _schema_lock(dialect: str) -> ClauseElement:
+def _schema_lock(dialect: str) -> TextClause:
     """One at a time makes or upgrades the tables of a server; it ends with the transaction, or the connection."""
     if dialect == "postgresql":
         return text("SELECT pg_advisory_xact_lock(7240314985)")

@@ -156,7 +156,18 @@ _UPDATE = Statement(
 )
 _GIVE = Statement(update(_write).where(_write.c.seq == bindparam("of")).values(owner=bindparam("heir")))
 _GIVE_ALIASES = Statement(update(_alias).where(_alias.c.owner == bindparam("of")).values(owner=bindparam("heir")))
+# -1, as what was discarded has it: it is history, and lies over no copy that the heir has.
+_GIVE_SETTLED = Statement(
+    update(_write)
+    .where(_write.c.owner == bindparam("of"), _write.c.settled_seq < UNSETTLED)
+    .values(owner=bindparam("heir"), settled_seq=bindparam("history"))
+)
 _NONCES = Statement(select(*_nonce.columns).where(_same(_nonce.c.owner)))
+_MADE_BY_FORMS = Statement(
+    select(*_write.columns)
+    .join(_nonce, and_(_nonce.c.owner == _write.c.owner, _nonce.c.write_id == _write.c.id))
+    .where(_same(_write.c.owner), _write.c.key.is_not(None), _nonce.c.key.is_(None))
+)
 _DELETE_NONCES = Statement(delete(_nonce).where(_same(_nonce.c.owner)))
 _DELETE = Statement(delete(_write).where(_write.c.seq == bindparam("of")))
 _PRUNE = Statement(
@@ -463,16 +474,24 @@ class OwnerTransaction:
         return replace(write, owner=other.owner)
 
     def give_names(self, other: OwnerTransaction) -> None:
-        """Hand over the aliases, and what forms were used for."""
+        """Hand over the aliases, the history, and what forms were used for."""
         self._connection.run(_GIVE_ALIASES, {"of": self.owner, "heir": other.owner})
         names = [column.name for column in _nonce.columns]
-        for row in self._connection.run(_NONCES, {"owner": self.owner}).fetchall():
+        used = self._connection.run(_NONCES, {"owner": self.owner}).fetchall()
+        for row in used:
             # A form that both have sent stays the heir's.
             self._connection.run(_ADD_NONCE, dict(zip(names, row, strict=True)) | {"owner": other.owner})
+        if used or self.settled_seq:
+            self._connection.run(_GIVE_SETTLED, {"of": self.owner, "heir": other.owner, "history": -1})
         self._connection.run(_DELETE_NONCES, {"owner": self.owner})
 
     def erase(self) -> None:
-        """Delete every row of the owner's but the writes that are being sent right now."""
+        """Delete every row of the owner's but the writes that are being sent right now, and what forms were used for.
+
+        A form that is sent again makes a new write, with the key of the first: the upstream may have that one.
+        """
+        for write in self._rows(_MADE_BY_FORMS, {"owner": self.owner}):
+            self.keep_key(write)
         for write in self.everything():
             if write.state is not State.SENDING:
                 self.remove(write)

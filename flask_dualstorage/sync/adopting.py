@@ -29,8 +29,14 @@ def adopt(engine: Engine, from_owner: str, to_owner: str) -> None:
 
 
 def _hand_over(engine: Engine, first: OwnerTransaction, second: OwnerTransaction, write: Write) -> None:
-    """A write that no lane of the second's concerns, or that is on its way, moves as it is; others join the lane."""
-    if write.frozen or not second.lane(write.store, write.record_id):
+    """A write that no lane of the second's concerns, or that is on its way, moves as it is; others join the lane.
+
+    The former takes a place at the end: what it is laid over may have been applied after it was made.
+    """
+    if not second.lane(write.store, write.record_id):
+        first.remove(write)
+        second.insert(replace(write, owner=second.owner))
+    elif write.frozen:
         first.give(write, second)
     elif write.state is State.LOCAL:
         _join_local(first, second, write)

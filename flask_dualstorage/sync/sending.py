@@ -67,8 +67,10 @@ def claim(
 
 def _freeze(change: OwnerTransaction, write: Write, declared: Declaration) -> Write | None:
     """Fix its request: from here on, the same key carries the same bytes. None while it refers to a temporary id."""
-    if write.refers:
+    if write.refers and references.of_write(write.attributes, write.url, write.record_id):
         return None
+    # Rebased since, it may have lost the field that referred.
+    write = replace(write, refers=False)
     declared = replace(declared, url=write.url, store=write.store)
     try:
         method, path, body = request_of(write, declared)

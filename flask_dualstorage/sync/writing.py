@@ -18,7 +18,7 @@ from ..policy.problems import field_errors
 from ..policy.references import find, of_write
 from ..storage.database import new_id
 from ..storage.outbox import OwnerTransaction, Used, request_digest
-from ..types import Declaration, Kind, Meaning, Outcome, RecordId, State, Write
+from ..types import UNSETTLED, Declaration, Kind, Meaning, Outcome, RecordId, State, Write
 from ..upstream.dialects import check_body, request_of
 from .engine import Credentials, Engine, log
 from .enqueuing import Enqueued, Entry, enqueue, new_write, with_known_ids
@@ -65,10 +65,12 @@ def write(engine: Engine, target: Target, edit: Edit, call: Call, try_lane: TryL
     check_body(declared, edit)
     credentials, reason = _may_send(engine, target, call)
     with engine.outbox.transaction(target.owner) as change:
-        joined = _enqueue_once(engine, change, target, edit, call, reason)
         if change.owner != target.owner:
-            # The storage was adopted: its new owner's flush sends this, with that owner's credential.
+            # The storage was adopted: its new owner's flush sends this, with that owner's credential. The model was
+            # seen by the numbers of its first owner: all that is known may be newer, the history handed over too.
             credentials, reason = None, "It is kept for the account that took these changes over."
+            target = replace(target, seen=-2)
+        joined = _enqueue_once(engine, change, target, edit, call, reason)
         claimed = _claim_at_once(engine, change, joined, declared, call) if credentials else None
     if joined.write is None:
         return Written(None, vanished=joined.vanished)
@@ -80,18 +82,25 @@ def write(engine: Engine, target: Target, edit: Edit, call: Call, try_lane: TryL
         tell(engine, Settled(joined.write))
     if credentials is None:
         return Written(joined.write, reason=reason)
-    outcome = try_lane(engine, target.owner, joined.write.id).get(joined.write.id)
-    now = _as_it_stands(engine, target.owner, joined.write.id)
-    return _result(declared, Settled(now or joined.write, withdrawn=now is None), outcome)
+    outcomes = try_lane(engine, target.owner, joined.write.id)
+    now = _as_it_stands(engine, target.owner, joined.write.id) or joined.write
+    settled = Settled(now, withdrawn=now is joined.write)
+    return _result(declared, settled, outcomes.get(joined.write.id))
 
 
 def _as_it_stands(engine: Engine, owner: str, write_id: str) -> Write | None:
-    """Read a write again, from its new owner where the storage was adopted meanwhile."""
+    """Read a write again, from its new owner where the storage was adopted meanwhile.
+
+    Where the one before it in its lane was refused, it joined that one: give that.
+    """
     found = engine.outbox.write(owner, write_id)
-    if found is not None:
+    if found is None:
+        with engine.outbox.transaction(owner) as change:
+            return change.find(write_id)
+    if found.state is not State.DISCARDED:
         return found
-    with engine.outbox.transaction(owner) as change:
-        return change.find(write_id)
+    lane = engine.outbox.record_state(owner, found.store, found.record_id, UNSETTLED - 1).writes
+    return lane[0] if lane and lane[0].seq < found.seq else found
 
 
 def _may_send(engine: Engine, target: Target, call: Call) -> tuple[Credentials | None, str | None]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from tests.upstreams.hostile import Behaviour, HostileUpstream, Line, Received, Then, answer, drop, reset
 
+TIRED_AFTER = 500
+
 
 class Ledger(HostileUpstream):
     """Honours keys; ``/commands/<n>`` of owner number ``n`` is there from the start. ``lanes`` is what it applied.
@@ -20,6 +22,8 @@ class Ledger(HostileUpstream):
     def __init__(self, seed: int, owners: int) -> None:
         super().__init__(self._handle)
         self.hostile = True
+        #: Set whenever it has had so many requests that it wants to be unplugged for a moment.
+        self.tired = threading.Event()
         self.lanes: dict[int, list[str]] = defaultdict(list)
         self.wrong: list[str] = []
         self.faults: Counter[str] = Counter()
@@ -33,6 +37,8 @@ class Ledger(HostileUpstream):
         with self._books:
             fault = self._fault(received.method)
             self.faults[fault] += 1
+            if self.faults.total() % TIRED_AFTER == 0:
+                self.tired.set()
             match fault:
                 case "503":
                     return answer(503)
@@ -65,7 +71,7 @@ class Ledger(HostileUpstream):
             whose, first, given = self._by_key[key]
             same = (first.method, first.target, first.body) == (received.method, received.target, received.body)
             if not same or whose != owner:
-                self.wrong.append(f"key {key} of {whose} and {owner}: {first} and {received}")
+                self.wrong.append(f"key {key} of {whose}: {_line(first)}; of {owner}: {_line(received)}")
             return given
         given = self._write(received, owner)
         self._by_key[key] = (owner, received, given)
@@ -80,11 +86,15 @@ class Ledger(HostileUpstream):
             number = int(received.target.rpartition("/")[2])
         token = body.get("token", f"{owner} deletes {number}")
         if self._owner_of.get(number) != owner or not token.startswith(f"{owner} "):
-            self.wrong.append(f"{owner} sent {received}")
+            self.wrong.append(f"{owner} sent {_line(received)}")
         self.lanes[number].append(token)
         if received.method == "DELETE":
             return answer(204)
         return answer(201 if received.method == "POST" else 200, {**body, "id": number})
+
+
+def _line(received: Received) -> str:
+    return f"{received.method} {received.target} {received.body.decode()}"
 
 
 def _slowly(given: Behaviour) -> Behaviour:

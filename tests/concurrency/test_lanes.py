@@ -200,8 +200,12 @@ class TestTwoTabsSubmitOneForm:
         for turn in range(4):
             nonce = app_nonce(here)
             alice = here.for_user("alice")
+            three = [alice.collection("people") for _ in range(3)]
             made = at_once(
-                *[lambda turn=turn, nonce=nonce: alice.collection("people").create(name=f"T{turn}", nonce=nonce)] * 3,
+                *[
+                    lambda people=people, turn=turn, nonce=nonce: people.create(name=f"T{turn}", nonce=nonce)
+                    for people in three
+                ],
             )
             assert sum(one.json()["name"] == f"T{turn}" for one in upstream.sent) == 1
             assert len({alice.collection("people").get(each.id).id for each in made}) == 1  # type: ignore[union-attr]

@@ -25,14 +25,12 @@ from tests.concurrency.writer import open_storage
 ROOT = Path(__file__).parents[2]
 SCALE = float(os.environ.get("DUALSTORAGE_TEST_SCALE", "1"))
 PROCESSES, OWNERS, WRITES = 4, int(200 * SCALE), int(5_000 * SCALE)
-#: The upstream refuses connections for a moment, each time that it has had so many requests.
-UNPLUG_EVERY = 700
 
 
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_each_is_applied_once_in_order_and_for_its_owner(database_url: str, tmp_path: Path):
     seed = int(os.environ.get("DUALSTORAGE_TEST_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"DUALSTORAGE_TEST_SEED={seed}")
+    say(f"DUALSTORAGE_TEST_SEED={seed}")
     started = time.monotonic()
     with Ledger(seed, OWNERS) as upstream:
         asked = {
@@ -48,10 +46,8 @@ def test_each_is_applied_once_in_order_and_for_its_owner(database_url: str, tmp_
         storage = open_storage(asked["instance"], database_url, upstream.url)
         written = time.monotonic()
         send_the_rest(storage)
-        print(
-            f"{len(accepted)} writes in {written - started:.1f} s, the rest sent in {time.monotonic() - written:.1f} s; "
-            f"{len(upstream.received)} requests, {upstream.connections} connections, {dict(upstream.faults)}"
-        )
+        say(f"{len(accepted)} writes in {written - started:.1f} s, the rest sent in {time.monotonic() - written:.1f} s")
+        say(f"{len(upstream.received)} requests, {upstream.connections} connections, {dict(upstream.faults)}")
         check(storage, upstream, accepted)
         sent = len(upstream.received)
         send_the_rest(storage)
@@ -59,6 +55,11 @@ def test_each_is_applied_once_in_order_and_for_its_owner(database_url: str, tmp_
         for known in storage.engine.known_upstreams():
             known._client.close()
         storage.engine.outbox.database._drop()
+
+
+def say(sentence: str) -> None:
+    """Shown with ``pytest -s``, and where the test fails."""
+    sys.stdout.write(sentence + "\n")
 
 
 def write(upstream: Ledger, asked: dict[str, Any]) -> list[str]:
@@ -81,14 +82,11 @@ def write(upstream: Ledger, asked: dict[str, Any]) -> list[str]:
             assert process.stdin
             process.stdin.write("go\n")
             process.stdin.flush()
-        had = 0
         while any(process.poll() is None for process in processes):
-            if len(upstream.received) - had >= UNPLUG_EVERY:
-                had = len(upstream.received)
+            if upstream.tired.wait(0.05):
+                upstream.tired.clear()
                 upstream.unplug()
-                time.sleep(0.05)
                 upstream.plug()
-            time.sleep(0.02)
         assert [process.returncode for process in processes] == [0] * PROCESSES
         return [token for process in processes for token in json.loads(process.stdout.read())]  # type: ignore[union-attr]
     finally:
@@ -114,6 +112,8 @@ def check(storage: AppDualStorage, upstream: Ledger, accepted: list[str]) -> Non
         assert storage.for_user(owner).pending() == []
         for each in sorted(storage.engine.outbox.settled(owner, WRITES), key=lambda each: each.seq):
             assert each.state is State.APPLIED
-            token = f"{owner} deletes {each.record_id}" if each.kind is Kind.DELETE else (each.attributes or {})["token"]
+            token = (
+                f"{owner} deletes {each.record_id}" if each.kind is Kind.DELETE else (each.attributes or {})["token"]
+            )
             lanes[int(each.record_id)].append(token)
     assert lanes == upstream.lanes, "in each lane, in the order in which they were accepted"

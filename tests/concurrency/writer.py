@@ -32,12 +32,13 @@ def open_storage(instance: str, database: str | None, upstream: str) -> AppDualS
     app.config.update(
         SECRET_KEY="for tests",
         DUALSTORAGE_UPSTREAM_URL=upstream,
-        DUALSTORAGE_DATABASE_URL=database,
         DUALSTORAGE_HONOURS_KEYS=True,
         DUALSTORAGE_TIMEOUT=(10.0, 20.0),
         DUALSTORAGE_BREAKER_THRESHOLD=1_000_000,
         DUALSTORAGE_MAX_ATTEMPTS=1_000,
     )
+    if database is not None:
+        app.config["DUALSTORAGE_DATABASE_URL"] = database
     dualstorage = DualStorage()
     dualstorage.register(Commands)
     dualstorage.upstream_auth(lambda owner, upstream: {"X-Owner": owner})
@@ -88,15 +89,20 @@ class Writer:
                     raise
 
 
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     asked = json.loads(sys.argv[1])
     storage = open_storage(asked["instance"], asked["database"], asked["upstream"])
     writer = Writer(storage, asked["number"], asked["owners"], asked["seed"])
-    print("ready", flush=True)
+    say("ready")
     sys.stdin.readline()
     for _ in range(asked["writes"]):
         writer.write()
-    print(json.dumps(writer.tokens), flush=True)
+    say(json.dumps(writer.tokens))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from tests.whole import Clock, storage_of
 
 
 class InLine:
-    """Stands in for the flush's ``ThreadPoolExecutor``: each job runs when it is submitted, so every run is the same."""
+    """Stands in for the flush's ``ThreadPoolExecutor``: a job runs when it is submitted, and every run is the same."""
 
     def __init__(self, *arguments: Any) -> None:
         """Take and leave what a pool is made with."""

@@ -1,9 +1,9 @@
-"""Runs the state machine (see ``machine.py``), for about a minute; ``make soak`` runs it longer, from new seeds.
+"""Runs the state machine (see ``machine.py``) for about a minute; ``make soak`` runs it longer, from new seeds.
 
-A sequence that fails is printed by hypothesis as the calls that make it, to be read, and pasted into a test as they
-stand (``state = Machine(); state.open_the_list(); …; state.teardown()``), and as a line
-``@reproduce_failure(…)``: put that above ``test_with_keys`` or ``test_without_keys`` and run it again with pytest. A soak
-prints its seed first; ``SOAK_SEED=… make soak`` begins with the same.
+A sequence that fails is printed by hypothesis as the calls that make it, to be pasted into a test as they stand
+(``state = Machine()``, ``state.open_the_list()``, …, ``state.teardown()``), and as ``@reproduce_failure(…)``: put that
+line above the class ``Machine`` or ``WithoutKeys`` and run its test again. A soak prints the seed of each round:
+``SOAK_SEED=… make soak`` begins there. ``MACHINE_EXAMPLES=…`` sets how many sequences a run of ``pytest`` tries.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.machine.machine import Machine, WithoutKeys
@@ -27,6 +27,7 @@ CI = settings(
     deadline=None,
     derandomize=True,
     database=None,
+    phases=(Phase.generate, Phase.shrink),
     print_blob=True,
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),

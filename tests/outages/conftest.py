@@ -128,10 +128,12 @@ def own_postgresql() -> Iterator[tuple[Server, str]]:
         user,
         lambda: subprocess.run(ready, check=False).returncode == 0,
     )
-    server.start()
-    yield server, f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres?connect_timeout=10"
-    server.stop()
-    shutil.rmtree(folder)
+    try:
+        server.start()
+        yield server, f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres?connect_timeout=10"
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -143,9 +145,11 @@ def own_redis(tmp_path: Path) -> Iterator[Server]:
     port = needs.free_port()
     command = [found, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     server = Server(command, port, None, lambda: _answers(port))
-    server.start()
-    yield server
-    server.stop()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 def _answers(port: int) -> bool:

@@ -119,7 +119,9 @@ def test_emptied_at_any_moment_everything_is_still_right(
         {"id": 1, "name": "Ada", "age": 41, "city": "London"},
         {"id": 101, "name": "Eve"},
     ]
-    assert [dict(each) for each in storage.for_user("alice").collection("people").fetch()] == upstream.records["/people"]
+    assert [dict(each) for each in storage.for_user("alice").collection("people").fetch()] == upstream.records[
+        "/people"
+    ]
     assert storage.for_user("alice").pending() == []
 
 

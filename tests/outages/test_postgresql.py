@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import threading
@@ -52,7 +53,7 @@ def test_while_it_is_away_writes_are_refused_and_then_all_works_without_a_restar
     people.create(name="Eve", remote=False)
     server.stop(how)
     for remote in (True, False, True):
-        with pytest.raises(OutboxUnavailable, match="(?s)can not be used.*Nothing was kept"):
+        with pytest.raises(OutboxUnavailable, match=r"(?s)can not be used.*Nothing was kept"):
             people.create(name="lost", remote=remote)
     shown = post(storage, "/people/lost")
     assert (shown.status_code, page(storage).status_code, upstream.sent) == (503, 503, [])
@@ -167,10 +168,8 @@ def _read(sock: socket.socket) -> bytes:
 
 
 def _hang_up(sock: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -312,18 +314,56 @@ SCRIPTS = {
 }
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="dualstorage-") as folder:
+        Path(folder).chmod(0o755)
+        instance = Path(folder) / "instance"
+        instance.mkdir()
+        yield instance
+
+
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS.keys())
-def test_a_disk_that_takes_no_more(tmp_path: Path, upstream: RestUpstream, script: str):
+def test_a_disk_that_takes_no_more(open_folder: Path, upstream: RestUpstream, script: str):
     """In a process of its own, with limits of its own: what is refused is not there, and it heals by itself."""
-    instance = tmp_path / "instance"
-    instance.mkdir()
-    for folder in [tmp_path, *tmp_path.parents[:-1]]:
-        if folder.owner() == "root" and folder.is_relative_to("/tmp"):
-            os.chmod(folder, folder.stat().st_mode | 0o555)
-    command = [sys.executable, "-c", CHILD + script, str(instance), upstream.url]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run([sys.executable, "-c", CHILD + script, str(open_folder), upstream.url])
     assert upstream.sent == []
+
+
+REALLY_FULL = """
+storage = new_app()
+people = storage.for_user("alice").collection("people")
+people.create(name="before", remote=False)
+ballast = instance / "ballast"
+with ballast.open("wb", buffering=0) as file:
+    try:
+        while file.write(b"x" * 4096):
+            pass
+    except OSError:
+        pass
+refused(storage, "lost", "disk is full")
+assert names(storage) == ["before"]
+ballast.unlink()
+people.create(name="after", remote=False)
+assert names(storage) == names(new_app()) == ["before", "after"]
+"""
+
+
+def test_a_disk_that_is_really_full(tmp_path: Path, upstream: RestUpstream):
+    """A small disk in memory, in a mount namespace that ends with its process."""
+    own = ["unshare", "--mount"] if os.getuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    mount = [*own, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
+    if not shutil.which("unshare") or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("No file system can be mounted here; the limits of the test above stand for a full disk.")
+    script = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"'
+    run([*own, "sh", "-c", script, str(tmp_path), sys.executable, "-c", CHILD + REALLY_FULL, str(tmp_path), "http://x"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def run(command: list[str]) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 # --- a commit without an answer ------------------------------------------------------------------------------

@@ -161,8 +161,9 @@ class HostileUpstream:
 
     def _start(self, run: Callable[..., None], *args: Any) -> None:
         thread = threading.Thread(target=run, args=args, daemon=True)
-        self._threads.append(thread)
+        # In this order: unplug joins what it finds here, while the listener may still be at it.
         thread.start()
+        self._threads.append(thread)
 
     def _accept(self, listener: socket.socket, closing: threading.Event) -> None:
         while not closing.is_set():
@@ -270,5 +271,8 @@ def _read_request(stream: BufferedReader, connection: int) -> Received | None:
     while (text := stream.readline().decode("latin-1").strip()) != "":
         name, _, value = text.partition(":")
         headers[name] = value.strip()
-    body = stream.read(int(headers.get("Content-Length", 0)))
+    length = int(headers.get("Content-Length", 0))
+    body = stream.read(length)
+    if len(body) < length:
+        return None  # the connection ended half-way: no server acts on half a request
     return Received(method, target, headers, body, connection)

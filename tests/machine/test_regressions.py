@@ -1,0 +1,154 @@
+"""What the machine found, each as the shortest story of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from flask_dualstorage.tokens import make_nonce
+from flask_dualstorage.user_storage import UserStorage
+from tests.machine.processes import InLine, Process, new_folder, remove
+from tests.machine.upstream import Place, Record, Upstream
+from tests.whole import Clock
+
+#: More than the deadline of the machine's apps with the grace of a lease.
+LEASE = 16
+
+
+class Unmoved:
+    """Nobody listens: these tests look for themselves."""
+
+    def changed(self, caller: str | None, place: Place, before: Record | None, after: Record | None) -> None:
+        """Take no note."""
+
+    def sent(self, caller: str, body: Any) -> None:
+        """Take no note."""
+
+
+@pytest.fixture
+def upstream() -> Upstream:
+    upstream = Upstream(True, Unmoved())
+    for number in (1, 2):
+        upstream.create(None, "t1", "/people", {"a": f"a{number}", "b": f"b{number}"}, number)
+        upstream.create(None, "t1", "/pets", {"a": f"a{number}"}, number)
+    return upstream
+
+
+@pytest.fixture
+def process(upstream: Upstream, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Process]]:
+    """Start a process on the outbox of the test."""
+    monkeypatch.setattr("flask_dualstorage.sync.flush.ThreadPoolExecutor", InLine)
+    folder = new_folder()
+    started: list[Process] = []
+
+    def start() -> Process:
+        started.append(Process(folder, clock, upstream))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+    remove(folder)
+
+
+@pytest.fixture
+def alice(process: Callable[[], Process]) -> UserStorage:
+    return process().owner("user:alice")
+
+
+def fields(record: Any, *names: str) -> list[Any]:
+    return [record[name] for name in names]
+
+
+def test_a_save_that_joined_a_refused_head_is_kept_in_it(alice: UserStorage, upstream: Upstream):
+    """It said "discarded, and not dirty" of an edit that waits in the write before it."""
+    person = alice.collection("people").load(1)
+    upstream.faults.append("503")
+    person.save(a="bad")
+    result = person.save(b="good")
+    (kept,) = alice.pending()
+    assert (result.dirty, result.state, result.write_id) == (True, kept.state, kept.id)
+    assert fields(kept.attributes, "a", "b") == ["bad", "good"]
+    person.save(a="better")
+    assert fields(upstream.records["t1", "/people"][1], "a", "b") == ["better", "good"]
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_a_visitors_form_sent_again_after_the_log_in_is_the_same_one(
+    process: Callable[[], Process], upstream: Upstream, remote: bool
+):
+    """Its write was applied, or given up, and stayed behind: the second one clashed with its id (a 503)."""
+    here = process()
+    visitor, alice = here.owner("anon:visitor"), here.owner("user:alice")
+    nonce = make_nonce(here.app)
+    first = visitor.collection("people").create(a="new", remote=remote, nonce=nonce)
+    if not remote:
+        visitor.discard(visitor.pending()[0].id)
+    alice.adopt("anon:visitor", "user:alice")
+    again = visitor.collection("people").create(a="new", nonce=nonce)
+    assert again.id == first.id
+    assert [each["a"] for each in upstream.records["t1", "/people"].values()] == ["a1", "a2", *["new"] * remote]
+
+
+def test_what_a_visitor_saved_is_not_undone_by_their_other_tab_after_the_log_in(
+    process: Callable[[], Process], upstream: Upstream
+):
+    """Their applied writes stayed behind, so that a stale tab's record went out as it was before them."""
+    here = process()
+    visitor = here.owner("anon:visitor")
+    tab, other = visitor.collection("pets").load(1), visitor.collection("pets").load(1)
+    tab.save(a="mine")
+    here.owner("user:alice").adopt("anon:visitor", "user:alice")
+    other.save(b="too")
+    here.owner("user:alice").sync()
+    assert upstream.records["t1", "/pets"][1] == {"id": 1, "a": "mine", "b": "too"}
+
+
+@pytest.mark.parametrize("fault", [None, "applied-cut"])
+def test_a_form_sent_again_after_all_was_forgotten_has_its_first_key(
+    process: Callable[[], Process], upstream: Upstream, fault: str | None
+):
+    """Its key was forgotten with its write, so that it was made twice."""
+    here = process()
+    alice, nonce = here.owner("user:alice"), make_nonce(here.app)
+    upstream.faults += [] if fault is None else [fault]
+    alice.collection("people").create(a="new", nonce=nonce)
+    alice.forget("alice", pending=True)
+    again = alice.collection("people").create(a="new", nonce=nonce)
+    assert [each["id"] for each in upstream.records["t1", "/people"].values()] == [1, 2, again.id]
+
+
+def test_what_was_adopted_lies_over_what_was_applied_since(process: Callable[[], Process]):
+    """It is older than that, and was hidden by it until it was sent."""
+    here = process()
+    visitor, alice = here.owner("anon:visitor"), here.owner("user:alice")
+    visitor.collection("pets").load(1).destroy(remote=False)
+    visitor.collection("pets").load(2).save(a="mine", remote=False)
+    for pet in alice.collection("pets").fetch():
+        pet.save(b="hers")
+    alice.adopt("anon:visitor", "user:alice")
+    (shown,) = alice.collection("pets").fetch(remote=False)
+    assert dict(shown) == {"id": 2, "a": "mine", "b": "hers"}
+
+
+def test_a_write_that_lost_its_reference_on_the_way_goes_out(alice: UserStorage, upstream: Upstream):
+    """A stale tab's reference, which a later save had replaced, held the write back for good."""
+    pets = alice.collection("pets")
+    pet = pets.create(a="bad", remote=False)
+    tab, other = alice.collection("people").load(1), alice.collection("people").load(1)
+    tab.save(ref=pet.id, remote=False)
+    other.save(ref=2)
+    tab.save(b="mine")
+    assert [write.kind for write in alice.pending()] == ["create"]
+    assert fields(upstream.records["t1", "/people"][1], "b", "ref") == ["mine", 2]
+
+
+def test_what_a_visitor_applied_hides_nothing_that_waits(process: Callable[[], Process]):
+    here = process()
+    visitor, alice = here.owner("anon:visitor"), here.owner("user:alice")
+    alice.collection("pets").load(1).save(a="hers", remote=False)
+    visitor.collection("pets").load(1).save(a="mine")
+    alice.adopt("anon:visitor", "user:alice")
+    assert alice.collection("pets").fetch(remote=False).pluck("a") == ["hers"]

@@ -1,0 +1,553 @@
+"""The list of mutants: what somebody might well write by mistake, the rule that it breaks, and who notices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One rule broken: in ``file``, ``old``, which must stand there exactly once, is replaced by ``new``.
+
+    ``rule`` is what then no longer holds, with the section of DESIGN that says so, ``test`` the one that must fail.
+    """
+
+    name: str
+    rule: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+_WRITING = "tests/integration/test_writing.py"
+_FLUSH = "tests/integration/test_flush.py"
+_RULES = "tests/integration/test_rules.py"
+_BACKBONE = "tests/integration/test_backbone.py"
+_EXTENSION = "tests/integration/test_extension.py"
+_LANES = "tests/concurrency/test_lanes.py"
+_OWNERS = "tests/concurrency/test_owners.py"
+_TOGETHER = "tests/contract/test_outbox_together.py"
+_BASES = "tests/contract/test_bases.py"
+_OUTBOX = "tests/contract/test_outbox_writes.py"
+
+DURABLE = [
+    Mutant(
+        "commit after send",
+        "The intent is committed before a byte goes upstream (§3.1)",
+        "flask_dualstorage/sync/writing.py",
+        """\
+        claimed = _claim_at_once(engine, change, joined, declared, call) if credentials else None
+""",
+        """\
+        claimed = _claim_at_once(engine, change, joined, declared, call) if credentials else None
+        if claimed is not None and credentials is not None:
+            outcome = send(engine, claimed, declared, credentials.auth, call)
+            return _result(declared, settle(engine, change, claimed, outcome, declared, own_call=True), outcome)
+""",
+        "tests/integration/test_kill.py::test_a_save_that_was_waiting_is_there_after_the_restart_and_is_applied_once",
+    ),
+    Mutant(
+        "disk not waited for",
+        "A power cut loses no accepted write: SQLite's synchronous=FULL (§3.1, §5)",
+        "flask_dualstorage/storage/database.py",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA synchronous = NORMAL",
+        "tests/unit/storage/test_sqlite_outbox.py::test_it_writes_ahead_and_reaches_the_disk_before_it_answers",
+    ),
+    Mutant(
+        "no owner lock, SQLite",
+        "Every transaction that changes an owner's writes locks first: BEGIN IMMEDIATE (§4.4)",
+        "flask_dualstorage/storage/database.py",
+        'connection.execute("BEGIN IMMEDIATE")',
+        'connection.execute("BEGIN")',
+        f"{_TOGETHER}::test_two_processes_on_one_owner_go_one_after_the_other[sqlite]",
+    ),
+    Mutant(
+        "no owner lock, PostgreSQL",
+        "Every transaction that changes an owner's writes locks the owner's row first (§4.4)",
+        "flask_dualstorage/storage/outbox.py",
+        'lambda dialect: _ROW if dialect == "sqlite" else _ROW.with_for_update()',
+        "_ROW",
+        f"{_TOGETHER}::test_two_processes_on_one_owner_go_one_after_the_other[postgresql]",
+    ),
+    Mutant(
+        "the process's clock, PostgreSQL",
+        "Server databases compare leases and not_before by their own clock (§5)",
+        "flask_dualstorage/storage/database.py",
+        """\
+        if self.is_sqlite:
+            return self._clock()
+        return float(self.read(_SERVER_TIME, {})[0][0])
+""",
+        """\
+        return self._clock()
+""",
+        f"{_TOGETHER}::test_time_is_the_servers_own_where_there_is_one[postgresql]",
+    ),
+    Mutant(
+        "prune too early",
+        "Applied writes outlive every envelope that is older than they are (§4.4)",
+        "flask_dualstorage/sync/engine.py",
+        "return max(self.config.keep_applied, self.config.cache_timeout + deadline)",
+        "return self.config.keep_applied",
+        f"{_RULES}::test_an_applied_write_is_to_be_seen_as_long_as_any_copy_that_is_older",
+    ),
+]
+
+SENT_ONCE = [
+    Mutant(
+        "no key sent",
+        "A write goes with its idempotency key, the first time too (§3.2)",
+        "flask_dualstorage/sync/sending.py",
+        "if key_header and write.key:",
+        "if key_header and write.may_have_arrived:",
+        f"{_BACKBONE}::TestModelRows::test_writes_carry_an_idempotency_key",
+    ),
+    Mutant(
+        "a new key at each send",
+        "A write with a key is frozen: same key, same bytes (§4.4)",
+        "flask_dualstorage/sync/sending.py",
+        "headers[key_header] = write.key",
+        "headers[key_header] = new_id()",
+        f"{_WRITING}::TestInDoubt::test_an_update_or_delete_goes_again_with_the_same_key_and_bytes",
+    ),
+    Mutant(
+        "a frozen head is edited",
+        "A new edit beside a frozen head makes a tail (§4.4)",
+        "flask_dualstorage/policy/coalescing.py",
+        "if tail.frozen or apart or not (fold or _refused(tail)):",
+        "if apart or not (fold or _refused(tail)):",
+        f"{_LANES}::TestAnEditDuringAFlush::test_of_what_is_being_sent_is_a_tail_and_goes_after_it",
+    ),
+    Mutant(
+        "lease ignored at claim",
+        "A write that is being sent is not claimed again before its lease is over (§4.4)",
+        "flask_dualstorage/policy/planning.py",
+        "if write.retry_after > now or write.lease > now:",
+        "if write.retry_after > now:",
+        f"{_LANES}::TestTwoFlushesAtOnce::test_send_each_write_once",
+    ),
+    Mutant(
+        "no fence check",
+        "A late answer that does not say applied needs the fence it was sent under (§4.4)",
+        "flask_dualstorage/sync/settling.py",
+        "if now.fence != sent.fence or now.state is not State.SENDING:",
+        "if now.state is not State.SENDING:",
+        f"{_LANES}::TestALateAnswerAfterTheLeaseWasLost::test_that_says_anything_else_changes_nothing",
+    ),
+    Mutant(
+        "a late success is thrown away",
+        "An applied answer settles the write with its key whatever the fence (§4.4)",
+        "flask_dualstorage/sync/settling.py",
+        "if outcome.meaning is Meaning.APPLIED and now.key == sent.key:",
+        "if outcome.meaning is Meaning.APPLIED and now.fence == sent.fence:",
+        f"{_RULES}::test_a_late_success_settles_a_write_that_another_has_taken_over",
+    ),
+    Mutant(
+        "in-doubt create resent blindly",
+        "A create in doubt is looked for before it goes again, unless keys are honoured (§3.2, §4.4)",
+        "flask_dualstorage/policy/settling.py",
+        "if write.kind is not Kind.CREATE:",
+        "if write.kind is not Kind.CREATE or write.key is not None:",
+        f"{_BACKBONE}::TestModelRows::test_a_create_in_doubt_is_not_blindly_sent_again",
+    ),
+    Mutant(
+        "a forgotten key is trusted",
+        "After the declared lifetime of an upstream's keys a create is looked for, not resent (§4.4)",
+        "flask_dualstorage/policy/settling.py",
+        "return now - write.key_since < rules.honours_keys",
+        "return rules.honours_keys > 0",
+        f"{_WRITING}::TestInDoubt::test_but_not_after_the_upstream_has_forgotten_the_key",
+    ),
+    Mutant(
+        "attempts without end",
+        "Attempts in doubt are bounded (MAX_ATTEMPTS), then the write is its owner's (§4.7)",
+        "flask_dualstorage/policy/settling.py",
+        " and doubts < rules.max_attempts",
+        "",
+        f"{_WRITING}::TestInDoubt::test_so_many_times_and_then_it_is_its_owners",
+    ),
+    Mutant(
+        "key dropped although it may have arrived",
+        "The key is dropped only when no byte of any send can have arrived (§4.4)",
+        "flask_dualstorage/policy/settling.py",
+        """\
+    if outcome.unsent:
+        return queued if write.may_have_arrived else thaw(queued)
+""",
+        """\
+    if outcome.unsent:
+        return thaw(queued)
+""",
+        "tests/unit/policy/test_settling.py::test_a_key_that_may_have_arrived_once_is_kept_when_a_later_send_did_not",
+    ),
+    Mutant(
+        "a dead sender is taken for one that sent nothing",
+        "A write whose lease expired may have arrived: it keeps its key (§4.4)",
+        "flask_dualstorage/sync/sending.py",
+        "arrived = claimed.may_have_arrived or in_doubt",
+        "arrived = claimed.may_have_arrived",
+        f"{_RULES}::test_what_a_dead_process_may_have_sent_keeps_its_key_through_an_outage",
+    ),
+    Mutant(
+        "thaw on unsent missing",
+        "What can not have arrived goes as a new request, with what was edited since (§4.4)",
+        "flask_dualstorage/policy/settling.py",
+        """\
+    if outcome.unsent:
+        return queued if write.may_have_arrived else thaw(queued)
+""",
+        """\
+    if outcome.unsent:
+        return queued
+""",
+        f"{_WRITING}::TestNotWithdrawn::test_refused_connections_drop_the_key",
+    ),
+    Mutant(
+        "nonce of a form ignored",
+        "A form that is sent twice is one write (§8)",
+        "flask_dualstorage/sync/writing.py",
+        "if call.nonce is None:",
+        "if call.nonce is None or call.remote:",
+        f"{_WRITING}::TestForms::test_double_clicked_online_it_is_one_record",
+    ),
+]
+
+ANSWERS = [
+    Mutant(
+        "redirect of a write followed after 301",
+        "A POST that follows 301 as a GET is a lost write: only 307 and 308 are followed (§4.7)",
+        "flask_dualstorage/upstream/client.py",
+        "_REDIRECTS_OF_WRITES = frozenset({307, 308})",
+        "_REDIRECTS_OF_WRITES = frozenset({301, 302, 307, 308})",
+        f"{_WRITING}::TestAccepted::test_others_are_not_for_the_write_would_be_lost",
+    ),
+    Mutant(
+        "read timeout counted as unsent",
+        "A read timeout leaves the write in doubt (§4.7)",
+        "flask_dualstorage/policy/outcomes.py",
+        "if failure.fault is Fault.UNSENT:",
+        "if failure.fault is not Fault.TOO_LARGE:",
+        f"{_BACKBONE}::TestReadmeOfflineDetection::test_no_answer_to_a_write_is_in_doubt",
+    ),
+    Mutant(
+        "offline code of a success not taken as offline",
+        "A configured offline code is one, even a 2xx, as in Backbone (§4.7)",
+        "flask_dualstorage/policy/outcomes.py",
+        "    if status in offline_codes:",
+        "    if status in offline_codes and status >= 400:",
+        f"{_BACKBONE}::TestReadmeOfflineDetection::test_even_a_success_may_mean_offline",
+    ),
+    Mutant(
+        "Retry-After passed over by a sync",
+        "Nothing passes over the wait that the upstream asked for (§4.7)",
+        "flask_dualstorage/policy/planning.py",
+        "if write.retry_after > now or write.lease > now:",
+        "if (write.retry_after > now and not explicit) or write.lease > now:",
+        f"{_WRITING}::TestRetryAfter::test_no_sync_sends_before_it_is_over",
+    ),
+    Mutant(
+        "404 on a delete taken as a refusal",
+        "What is gone already is deleted: 404 and 410 on a delete are applied (§4.7)",
+        "flask_dualstorage/policy/outcomes.py",
+        "case Kind.DELETE, 404 | 410:",
+        "case Kind.DELETE, 410:",
+        f"{_BACKBONE}::TestModelRows::test_destroy_of_what_is_gone_already_counts_as_gone",
+    ),
+    Mutant(
+        "a flush goes on after a 401",
+        "The flush stops at a 401: the owner's queue waits for fresh credentials (§4.7)",
+        "flask_dualstorage/sync/flush.py",
+        "if outcome.meaning in (Meaning.UNAUTHORIZED, Meaning.NOT_NOW):",
+        "if outcome.meaning is Meaning.NOT_NOW:",
+        f"{_WRITING}::TestCredentials::test_after_a_401_in_a_flush_writes_wait_and_it_is_no_attempt",
+    ),
+    Mutant(
+        "weak ETag sent as If-Match",
+        "Only a strong validator goes out as If-Match (§4.8)",
+        "flask_dualstorage/policy/outcomes.py",
+        'return etag if etag and not etag.startswith("W/") else None',
+        "return etag or None",
+        "tests/unit/policy/test_outcomes.py::test_only_a_strong_validator_may_go_out_as_if_match",
+    ),
+    Mutant(
+        "withdrawn although another edit joined",
+        "A refused write is withdrawn only where it holds this call's edit alone (§4.3)",
+        "flask_dualstorage/sync/settling.py",
+        "return failed and write.edits == 1 and not _is_referred_to(change, write)",
+        "return failed and not _is_referred_to(change, write)",
+        f"{_WRITING}::TestNotWithdrawn::test_where_it_had_folded_into_an_earlier_edit",
+    ),
+    Mutant(
+        "withdrawn although its tail waits",
+        "A refused write is not withdrawn when another edit joined meanwhile (§4.3)",
+        "flask_dualstorage/sync/settling.py",
+        "if own_call and tail is None and _may_be_withdrawn(change, now, outcome):",
+        "if own_call and _may_be_withdrawn(change, now, outcome):",
+        f"{_WRITING}::TestNotWithdrawn::test_where_another_edit_joined_meanwhile",
+    ),
+    Mutant(
+        "offline codes never open the breaker",
+        "Unreachable outcomes and offline codes count for the breaker (§6)",
+        "flask_dualstorage/policy/outcomes.py",
+        "return answer.status_code not in offline_codes",
+        "return True",
+        "tests/integration/test_answers.py::test_in_a_flush",
+    ),
+    Mutant(
+        "breaker never opens",
+        "Past the failures that open the breaker, a page that has a copy opens no connection (§3.6)",
+        "flask_dualstorage/sync/engine.py",
+        "            self.breaker.failed()\n",
+        "            self.online = False\n",
+        f"{_WRITING}::TestBreaker::test_opens_after_three_failures_and_then_nothing_is_tried",
+    ),
+    Mutant(
+        "connect failure not remembered in the request",
+        "Within one request the first connect failure holds for the rest of it (§6)",
+        "flask_dualstorage/sync/engine.py",
+        'if self.offline or (memo is not None and name in memo.get("unreachable", ())):',
+        "if self.offline:",
+        f"{_WRITING}::TestBreaker::test_within_one_page_the_first_refused_connection_holds",
+    ),
+]
+
+ORDER = [
+    Mutant(
+        "lanes by newest",
+        "First in, first out within a lane (§3.3)",
+        "flask_dualstorage/policy/references.py",
+        "for write in sorted(writes, key=lambda write: write.seq):",
+        "for write in sorted(writes, key=lambda write: write.seq, reverse=True):",
+        f"{_BACKBONE}::TestReadmeStory::test_writes_of_one_record_go_in_the_order_they_were_made",
+    ),
+    Mutant(
+        "a tail overtakes its head",
+        "A write waits for the one before it in its lane (§3.3)",
+        "flask_dualstorage/policy/references.py",
+        "waits = [] if before is None else [before]",
+        "waits = []",
+        f"{_WRITING}::TestTails::test_while_a_create_is_in_doubt_its_tail_waits",
+    ),
+    Mutant(
+        "delete of a parent before its children's",
+        "A parent's delete goes after its children's (§3.3)",
+        "flask_dualstorage/policy/references.py",
+        "waits += earlier.nested.get(_place(write), ())",
+        "pass",
+        f"{_FLUSH}::TestOrder::test_even_if_it_is_the_one_that_was_asked_for",
+    ),
+    Mutant(
+        "tail not rebased",
+        "Head applied: the tail is rebased on the answer (§4.4)",
+        "flask_dualstorage/policy/settling.py",
+        "return replace(tail, base=record, attributes=wanted, validator=validator)",
+        "return tail",
+        f"{_WRITING}::TestTails::test_it_waits_for_its_head_and_is_rebased_on_the_answer",
+    ),
+    Mutant(
+        "the latest base kept",
+        "Edits that fold keep the earliest base: equal to it, they vanish (§4.5)",
+        "flask_dualstorage/policy/coalescing.py",
+        "Edit(Kind.UPDATE, wanted, base=tail.base, validator=tail.validator, patch=patch)",
+        "Edit(Kind.UPDATE, wanted, base=edit.base, validator=tail.validator, patch=patch)",
+        "tests/unit/policy/test_coalescing.py"
+        "::test_an_unfrozen_lane_holds_at_most_one_write_and_it_keeps_the_earliest_base",
+    ),
+    Mutant(
+        "vanishing leaves nested writes",
+        "When a create vanishes, writes of collections nested under it are discarded with it (§4.5)",
+        "flask_dualstorage/sync/enqueuing.py",
+        "for nested in change.under(path):",
+        'for nested in change.under(path + "/"):',
+        f"{_FLUSH}::TestVanishing::test_what_is_nested_under_it_goes_along_and_is_listed",
+    ),
+    Mutant(
+        "a write that is being sent is discarded",
+        "Discarding a sending write is refused (§4.4)",
+        "flask_dualstorage/sync/deciding.py",
+        "if write.state is State.SENDING:",
+        "if write.state is State.SENDING and not write.lease:",
+        f"{_WRITING}::TestAccepted::test_what_is_being_sent_can_not_be_discarded_or_retried",
+    ),
+]
+
+IDS = [
+    Mutant(
+        "temporary id sent upstream",
+        "No temporary id ever reaches the upstream (§4.6)",
+        "flask_dualstorage/sync/sending.py",
+        "check_no_temp_id(path, body)",
+        "pass",
+        f"{_RULES}::test_no_temporary_id_reaches_the_upstream_through_a_hook_of_the_apps",
+    ),
+    Mutant(
+        "a child does not wait for its parent's id",
+        "References are dependencies until they are bound (§4.6)",
+        "flask_dualstorage/policy/references.py",
+        "        if write.refers:\n            waits",
+        "        if write.refers and write.frozen:\n            waits",
+        f"{_FLUSH}::TestOrder::test_a_record_goes_after_those_it_refers_to",
+    ),
+    Mutant(
+        "alias not kept",
+        "Aliases keep get(temporary id) and old links working, for good (§4.6)",
+        "flask_dualstorage/sync/settling.py",
+        "    change.add_alias(temp_id, done.record_id)\n",
+        "",
+        f"{_FLUSH}::TestAliases::test_in_get_and_load",
+    ),
+    Mutant(
+        "referrers not bound",
+        "Applied: alias, tail and referrers are bound in the same transaction (§4.4)",
+        "flask_dualstorage/sync/settling.py",
+        "        _bind(change, change.referring(), numbered)\n",
+        "        pass\n",
+        f"{_FLUSH}::TestOrder::test_a_record_goes_after_those_it_refers_to",
+    ),
+    Mutant(
+        "nested URL not bound",
+        "A temporary id in the URL of a nested collection is a reference too (§4.6)",
+        "flask_dualstorage/sync/sending.py",
+        "        url=references.bind_text(write.url, real),\n",
+        "",
+        f"{_FLUSH}::TestOrder::test_a_chain_of_nested_records",
+    ),
+    Mutant(
+        "reference to a foreign temporary id accepted",
+        "A temporary id that this owner never made is a ValidationFailed (§4.6)",
+        "flask_dualstorage/sync/enqueuing.py",
+        '        raise ValidationFailed({temp_id: "refers to a record that was never made here."})',
+        "        return",
+        f"{_FLUSH}::TestAliases::test_they_are_the_owners_own",
+    ),
+]
+
+READING = [
+    Mutant(
+        "epoch not compared",
+        "An envelope of another epoch is a miss (§5)",
+        "flask_dualstorage/sync/reading.py",
+        """\
+        if envelope is not None and envelope.epoch != state.epoch:
+            return _Here(None, self.state(ALL_KNOWN), None)
+""",
+        "",
+        f"{_EXTENSION}::TestForget::test_copies_are_forgotten_in_every_worker_and_pending_writes_stay",
+    ),
+    Mutant(
+        "envelope replaced by one that began earlier",
+        "An envelope never replaces one that began later (§5)",
+        "flask_dualstorage/storage/base.py",
+        "if there is not None and there.epoch == envelope.epoch and newer(envelope, there) is not envelope:",
+        "if there is not None and there == envelope:",
+        f"{_BACKBONE}::TestReadingStep3::test_an_answer_that_comes_late_replaces_no_copy_that_was_asked_for_later",
+    ),
+    Mutant(
+        "later told by the clock",
+        "Which fetch began later is told by numbers, not clocks (§4.4)",
+        "flask_dualstorage/policy/views.py",
+        "(envelope.began, envelope.asked_at)",
+        "(envelope.asked_at, envelope.began)",
+        "tests/unit/policy/test_views.py::test_the_newer_of_two_copies_is_the_one_whose_request_began_later",
+    ),
+    Mutant(
+        "settled_seq not compared",
+        "A write lies over the base until a fetch that began later replaces it (§4.4)",
+        "flask_dualstorage/storage/outbox.py",
+        '_since = _write.c.settled_seq > bindparam("since")',
+        '_since = _write.c.settled_seq >= bindparam("since")',
+        f"{_OUTBOX}::test_a_store_shows_what_was_settled_since_and_all_that_is_not[sqlite]",
+    ),
+    Mutant(
+        "JSON true equals 1",
+        "Values are compared as JSON does (§4.5)",
+        "flask_dualstorage/policy/values.py",
+        "return isinstance(one, bool) is isinstance(other, bool)",
+        "return True",
+        "tests/unit/policy/test_values.py::test_values_are_compared_as_json_does",
+    ),
+]
+
+OWNERS = [
+    Mutant(
+        "owner missing in a cache key",
+        "No cached value of one owner is ever used for another (§3.5)",
+        "flask_dualstorage/storage/base.py",
+        "{_hash(owner)}:{_hash(store + chr(0) + query)}",
+        "{_hash(store + chr(0) + query)}",
+        f"{_BASES}::test_owners_stores_and_queries_never_share_a_copy",
+    ),
+    Mutant(
+        "owner missing in a WHERE",
+        "No pending write of one owner is ever used for another (§3.5)",
+        "flask_dualstorage/storage/outbox.py",
+        ".where(_same(_write.c.owner), _same(_write.c.id))",
+        ".where(_same(_write.c.id))",
+        f"{_OUTBOX}::test_no_read_gives_another_owners_write[sqlite]",
+    ),
+    Mutant(
+        "owner missing in a JOIN",
+        "No pending write of one owner is ever used for another (§3.5)",
+        "flask_dualstorage/storage/outbox.py",
+        "and_(_write.c.owner == _owner.c.owner, *conditions)",
+        "and_(*conditions)",
+        f"{_EXTENSION}::TestAdopt::test_the_first_sees_nothing_of_the_seconds",
+    ),
+    Mutant(
+        "cookie jar used",
+        "No upstream cookie of one owner is ever used for another (§3.5, §6)",
+        "flask_dualstorage/upstream/client.py",
+        "        response = adapter.send(prepared, **options)\n",
+        """\
+        jar = self.__dict__.setdefault("_jar", RequestsCookieJar())
+        prepared.headers.pop("Cookie", None)
+        prepared.prepare_cookies(jar)
+        response = adapter.send(prepared, **options)
+        requests.cookies.extract_cookies_to_jar(jar, prepared, response.raw)
+""",
+        f"{_EXTENSION}::TestUpstreamAuth::test_no_owner_is_sent_with_anothers_credential_or_cookie",
+    ),
+    Mutant(
+        ".netrc used",
+        ".netrc never overrides an owner's credential (§6)",
+        "flask_dualstorage/upstream/client.py",
+        """\
+    if auth is None:
+        return prepared
+""",
+        """\
+    auth = auth or requests.utils.get_netrc_auth(prepared.url)
+    if auth is None:
+        return prepared
+""",
+        "tests/unit/upstream/test_client_credentials.py::test_netrc_is_ignored",
+    ),
+    Mutant(
+        "adoption not followed",
+        "Later writes of a storage that was adopted follow to its new owner (§3.5)",
+        "flask_dualstorage/storage/outbox.py",
+        "if change.heir is None or not follow:",
+        "if change.heir is None or follow:",
+        f"{_EXTENSION}::TestAdopt::test_later_writes_of_the_first_follow",
+    ),
+    Mutant(
+        "credential of the first owner used after adoption, in a save",
+        "No credential of one owner is ever used for another (§3.5)",
+        "flask_dualstorage/sync/writing.py",
+        'credentials, reason = None, "It is kept for the account that took these changes over."',
+        'reason = "It is kept for the account that took these changes over."',
+        f"{_EXTENSION}::TestAdopt::test_later_writes_of_the_first_follow",
+    ),
+    Mutant(
+        "credential of the first owner used after adoption, in a flush",
+        "No credential of one owner is ever used for another (§3.5)",
+        "flask_dualstorage/sync/flush.py",
+        "if change.owner != self.owner:",
+        "if change.owner != self.owner and not self.explicit:",
+        f"{_OWNERS}::TestAdopting::test_while_a_flush_of_it_runs_the_rest_goes_with_the_second_owners_credential",
+    ),
+]
+
+MUTANTS = [*DURABLE, *SENT_ONCE, *ANSWERS, *ORDER, *IDS, *READING, *OWNERS]
