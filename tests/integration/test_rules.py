@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from sqlalchemy.engine import make_url
 
-from flask_dualstorage import Collection, DualStorage, Model
+from flask_dualstorage import Collection, DualStorage, Model, OutboxUnavailable
+from flask_dualstorage.storage.database import Database
+from flask_dualstorage.storage.outbox import Outbox
 from tests.concurrency.gates import PATIENCE, Gate, beside
 from tests.upstreams.hostile import answer
 from tests.upstreams.rest import RestUpstream
@@ -19,6 +25,36 @@ LEASE = 31
 def keys_of(upstream: RestUpstream) -> list[str]:
     """The idempotency key of every write that arrived, in order."""
     return [request.headers["Idempotency-Key"] for request in upstream.sent]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def impatient(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[Outbox]]:
+    """The outboxes of two processes on one database, which do not wait for a lock that is taken."""
+    monkeypatch.setattr("flask_dualstorage.storage.database._BUSY_SECONDS", 0.1)
+    url = f"sqlite:///{tmp_path / 'outbox.db'}"
+    if request.param == "postgresql":
+        given = make_url(request.getfixturevalue("postgresql_url"))
+        url = given.update_query_dict({"options": "-c lock_timeout=100"}).render_as_string(hide_password=False)
+    databases = [Database(url, clock) for _ in range(2)]
+    for database in databases:
+        database.prepare(create=True)
+    yield [Outbox(database) for database in databases]
+    for database in databases:
+        database._drop()
+
+
+def test_no_two_decide_on_one_owners_writes_at_once(impatient: list[Outbox]):
+    """While one process is at it, another does not so much as look at what it will decide on."""
+    one, other = impatient
+    owner = f"user:{uuid4().hex}"
+    with one.transaction(owner):
+        pass
+    with one.transaction(owner), pytest.raises(OutboxUnavailable), other.transaction(owner):
+        pass
+    with other.transaction(owner):
+        pass
 
 
 def test_no_temporary_id_reaches_the_upstream_through_a_hook_of_the_apps(user: User, upstream: RestUpstream):

@@ -127,6 +127,12 @@ class Ledger:
         if kind is Kind.CREATE:
             ref.dead = True
 
+    def wants(self, owner: str, ref: Ref, values: Mapping[str, Any]) -> bool:
+        """Whether these are what the owner still wants, and nothing else."""
+        wanted = self.wanted.get((owner, ref), Wanted()).fields
+        known = {name: self.canon(value) for name, (value, _) in wanted.items()}
+        return known == {name: self.canon(value) for name, value in values.items()}
+
     def named(self, ref: Ref, record_id: Any) -> None:
         """A create told its record's id."""
         text = str(record_id)
@@ -168,12 +174,17 @@ class Ledger:
             if ref not in waiting:
                 continue
             theirs = self.wanted.setdefault((second, ref), Wanted())
+            lane = [write for write in pending[first] if self.ref_of(write) is ref]
             for name, (value, _) in wanted.fields.items():
+                if not pending_values(lane, name):
+                    # Applied for the visitor: what the heir was shown before may be older.
+                    continue
                 self.now += 1
                 theirs.fields[name] = (value, self.now)
                 self.order[value, ref] = self.now
             theirs.created |= wanted.created
-            theirs.deleted = theirs.deleted or wanted.deleted
+            # What waits came later than a delete that the heir has seen through.
+            theirs.deleted = wanted.deleted
 
     # --- what is told by the upstream ----------------------------------------------------------------------------
 

@@ -381,13 +381,15 @@ class Machine(RuleBasedStateMachine):
             return
         gone = [write for write in self._pending(owner) if write.state is not State.SENDING]
         self.processes[process].owner(owner).forget(owner, pending)
-        if pending:
-            self._given_up(owner, gone)
-            for form in self.forms:
-                if self.ledger.heir(form.owner) == owner:
-                    # With all that was known of it; only a key can tell that it was applied.
-                    form.accepted = False
-                    form.ref.risky |= not self.honours
+        if not pending:
+            return
+        for form in self.forms:
+            if self.ledger.heir(form.owner) == owner:
+                # With all that was known of it: only its key and bytes can tell that it was applied. What was edited
+                # before it went out went as other bytes.
+                form.accepted = False
+                form.ref.risky |= not self.honours or not self.ledger.wants(owner, form.ref, form.given)
+        self._given_up(owner, gone)
 
     # --- what the world does -------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ DURABLE = [
         "flask_dualstorage/storage/database.py",
         'connection.execute("BEGIN IMMEDIATE")',
         'connection.execute("BEGIN")',
-        f"{_TOGETHER}::test_two_processes_on_one_owner_go_one_after_the_other[sqlite]",
+        f"{_RULES}::test_no_two_decide_on_one_owners_writes_at_once[sqlite]",
     ),
     Mutant(
         "no owner lock, PostgreSQL",
@@ -69,7 +69,7 @@ DURABLE = [
         "flask_dualstorage/storage/outbox.py",
         'lambda dialect: _ROW if dialect == "sqlite" else _ROW.with_for_update()',
         "_ROW",
-        f"{_TOGETHER}::test_two_processes_on_one_owner_go_one_after_the_other[postgresql]",
+        f"{_RULES}::test_no_two_decide_on_one_owners_writes_at_once[postgresql]",
     ),
     Mutant(
         "the process's clock, PostgreSQL",
