@@ -196,6 +196,9 @@ _NONCE = Statement(
     )
 )
 _ADD_NONCE = _insert_ignoring(_nonce, *(column.name for column in _nonce.columns))
+_MOVE_NONCE = Statement(
+    update(_nonce).where(_same(_nonce.c.owner), _nonce.c.write_id == bindparam("of")).values(write_id=bindparam("into"))
+)
 _SET_NONCE_KEY = Statement(
     update(_nonce)
     .where(_same(_nonce.c.owner), _nonce.c.write_id == bindparam("of"))
@@ -461,6 +464,15 @@ class OwnerTransaction:
         """Remember a write's key, and what went under it, with the nonce that made it: it outlives a withdrawal."""
         values = {"owner": self.owner, "of": write.id, "used": write.key, "digest": request_digest(write)}
         self._connection.run(_SET_NONCE_KEY, values)
+
+    def form_made(self, write: Write, instead_of: str) -> None:
+        """Remember that what a form made is in this write now."""
+        self._connection.run(_MOVE_NONCE, {"owner": self.owner, "of": instead_of, "into": write.id})
+
+    def joined(self, write: Write, into: Write) -> Write:
+        """Settle a write as part of another."""
+        self.form_made(into, write.id)
+        return self.discard(write, "Joined the write before it.")
 
     def everything(self) -> list[Write]:
         """Read what is unsettled, local records too, in order."""

@@ -10,7 +10,7 @@ from hashlib import sha256
 from blinker import NamedSignal
 
 from .. import signals
-from ..errors import OutboxUnavailable
+from ..errors import OutboxUnavailable, RecordGone, ValidationFailed
 from ..policy import references
 from ..policy.coalescing import Action, coalesce, edit_of
 from ..policy.settling import applied, rebase, transition
@@ -101,7 +101,7 @@ def _settle(
         change.remove(now)
         return Settled(after, withdrawn=True)
     after = change.update(now, after)
-    if tail is not None and not after.frozen:
+    if tail is not None and not after.frozen and not tail.frozen:
         after = _fold_tail(change, declared, after, tail)
     return Settled(after)
 
@@ -181,13 +181,18 @@ def _is_referred_to(change: OwnerTransaction, write: Write) -> bool:
 def _fold_tail(change: OwnerTransaction, declared: Declaration, head: Write, tail: Write) -> Write:
     """The head is no longer frozen: head and tail become one write again, by the ordinary table."""
     refers_to = references.of_write(tail.attributes, tail.url, tail.record_id) if tail.refers else set()
-    decision = coalesce([head], edit_of(tail), fold=declared.coalesce, apart=refers_to_later(change, [head], refers_to))
+    apart = refers_to_later(change, [head], refers_to)
+    try:
+        decision = coalesce([head], edit_of(tail), fold=declared.coalesce, apart=apart)
+    except (RecordGone, ValidationFailed):
+        # Adopted beside each other, as an update behind a delete: each goes in its turn.
+        return head
     if decision.action is Action.ENQUEUE:
         return head
     if decision.action is Action.VANISH:
         change.discard(tail, "Taken back before it was sent.")
         return vanish(change, head)[0]
-    change.discard(tail, "Joined the write before it.")
+    change.joined(tail, head)
     if decision.edit is None:
         return head
     return fold_into(change, head, decision.edit, decision.state, head.reason)

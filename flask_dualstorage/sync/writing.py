@@ -195,6 +195,8 @@ def _again(
     if first is not None:
         return Enqueued(first, repeated=True)
     joined = _enqueue(engine, change, target, edit, reason, write_id=used.write_id)
+    if joined.write is not None and joined.write.id != used.write_id:
+        change.form_made(joined.write, used.write_id)
     if joined.write is None or joined.write.id != used.write_id or joined.write.refers:
         return joined
     # It was withdrawn, but may have been applied all the same: the same key and bytes let the upstream tell.

@@ -233,7 +233,7 @@ class Ledger:
             return
         assert new not in self.dead_values, f"{caller} sent {new[0]} of {ref}, which was given up"
         last = self.last.get((ref.made[0], name))
-        if last is not None and old not in self.dead_values and self.heir(last[1]) == self.heir(caller):
+        if last is not None and old not in self.dead_values and last[1] == caller:
             assert self.order.get(new, 0) > last[0], f"{caller} undid {old[0]} by {after} in {ref}.{name}"
 
     # --- telling records apart -----------------------------------------------------------------------------------
@@ -279,8 +279,17 @@ class Ledger:
         return None
 
     def same(self, one: Any, other: Any) -> bool:
-        """Whether two values are one, whichever id is in them."""
-        return bool(self.canon(one) == self.canon(other))
+        """Whether two values are one, whichever id is in them; of a record that was doubled there are two."""
+        return bool(self.canon(one) == self.canon(other)) or self._twin(one) == self._twin(other)
+
+    def _twin(self, value: Any) -> Any:
+        """A value with the first one's id in place of its double's; no record has an id that another kind has too."""
+        text = self.canon(value)
+        for first, *doubles in (ref.made for ref in self.refs if len(ref.made) > 1):
+            for double in doubles:
+                text = first.id if text == double.id else text
+                text = text.replace(f"/{double.id}?", f"/{first.id}?") if isinstance(text, str) else text
+        return text
 
     def check_kept(self, owner: str, pending: list[Write]) -> None:
         """Every edit that was taken is applied, visible as pending, or was taken back by a later wish."""
@@ -370,14 +379,14 @@ class Ledger:
         ]
         pending_too = any(write.attributes and self.same(write.attributes.get(name), value) for write in lane)
         assert versions or pending_too, f"{owner} sees {value} in {ref}.{name}, which nobody told upstream"
-        if name in wanted.fields and versions and not lane and not ref.contested:
+        if name in wanted.fields and versions and not lane and not ref.contested and len(ref.made) == 1:
             told = self.told_upstream(ref, name, wanted.fields[name][0])
             assert told is None or told <= max(versions), f"{owner} set {ref}.{name} {wanted}, sees an older {value}"
 
 
 def _in_two_shapes(ref: Ref, lane: list[Write]) -> bool:
-    """Whether the app takes it for two records: one upstream, and one whose create is in doubt."""
-    return bool(ref.made) and any(write.kind is Kind.CREATE for write in lane)
+    """Whether the app takes it for two records: one upstream and one whose create is in doubt, or it was doubled."""
+    return len(ref.made) > 1 or (bool(ref.made) and any(write.kind is Kind.CREATE for write in lane))
 
 
 def pending_values(lane: list[Write], name: str) -> list[Any]:

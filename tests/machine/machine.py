@@ -31,7 +31,6 @@ from flask_dualstorage.model import Model, WriteResult
 from flask_dualstorage.policy.planning import Plan
 from flask_dualstorage.policy.references import waits_for
 from flask_dualstorage.sync.flush import Flush, Job
-from flask_dualstorage.sync.reports import PendingWrite
 from flask_dualstorage.sync.sending import Call
 from flask_dualstorage.tokens import make_nonce
 from flask_dualstorage.types import PENDING, Kind, Outcome, State, Write
@@ -81,7 +80,8 @@ class Form:
     ref: Ref
     given: dict[str, Any]
     nonce: str
-    write_id: str | None = None
+    #: Of an update, as the form knew it; another text is another form to the app.
+    record_id: str | None = None
     accepted: bool = False
 
 
@@ -644,8 +644,6 @@ class Machine(RuleBasedStateMachine):
         form.accepted = True
         if isinstance(model, Model):
             self.ledger.named(ref, model.id)
-            if model.pending_write is not None:
-                form.write_id = model.pending_write.id
             self.tabs.append(Tab(here, owner, model, ref))
         else:
             self._name_by_outbox(owner, ref, form.given["a"])
@@ -669,12 +667,12 @@ class Machine(RuleBasedStateMachine):
             self.forms.append(sent)
         nonce = None if sent is None else sent.nonce
         first = sent is not None and sent.accepted
+        record_id = str(model.id)
+        repeated = first and sent is not None and sent.record_id == record_id
         order = self.ledger.now if first else self.ledger.intend(owner, ref, changed)
         done, result = self._write(
             tab.process, ref, lambda: model.save(dict(given), patch=patch, remote=remote, nonce=nonce)
         )
-        write_id = result.id if isinstance(result, PendingWrite) else result and result.write_id
-        repeated = first and sent is not None and write_id in (None, sent.write_id)
         if not done or repeated:
             if not done and not first:
                 self.ledger.refused(ref, Kind.UPDATE, changed)
@@ -683,7 +681,7 @@ class Machine(RuleBasedStateMachine):
             order = self.ledger.intend(owner, ref, changed)
         self.ledger.accepted(owner, ref, Kind.UPDATE, changed, order)
         if sent is not None:
-            sent.accepted, sent.write_id = True, write_id
+            sent.accepted, sent.record_id = True, record_id
         if isinstance(result, WriteResult):
             self._check_result(owner, ref, changed, result)
 

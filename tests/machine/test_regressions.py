@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flask_dualstorage.errors import UpstreamError
 from flask_dualstorage.tokens import make_nonce
 from flask_dualstorage.user_storage import UserStorage
 from tests.machine.processes import InLine, Process, new_folder, remove
@@ -152,3 +153,51 @@ def test_what_a_visitor_applied_hides_nothing_that_waits(process: Callable[[], P
     visitor.collection("pets").load(1).save(a="mine")
     alice.adopt("anon:visitor", "user:alice")
     assert alice.collection("pets").fetch(remote=False).pluck("a") == ["hers"]
+
+
+def test_a_form_whose_write_joined_a_refused_head_gives_what_became_of_both(
+    process: Callable[[], Process], upstream: Upstream
+):
+    """Sent again it said "discarded", of what waits or is upstream."""
+    here = process()
+    person, nonce = here.owner("user:alice").collection("people").load(1), make_nonce(here.app)
+    upstream.faults.append("503")
+    person.save(a="bad")
+    person.save(b="new", remote=False, nonce=nonce)
+    here.owner("user:alice").sync()
+    again = here.owner("user:alice").collection("people").fetch(remote=False).get(1)
+    assert again is not None
+    assert again.save(b="new", nonce=nonce).dirty
+    person.save(a="good")
+    assert again.save(b="new", nonce=nonce).state == "applied"
+    assert fields(upstream.records["t1", "/people"][1], "a", "b") == ["good", "new"]
+
+
+def test_a_form_that_joined_another_write_after_its_own_was_withdrawn_is_remembered(
+    process: Callable[[], Process], upstream: Upstream
+):
+    """Sent a third time it undid what was edited since."""
+    here = process()
+    people, nonce = here.owner("user:alice").collection("people"), make_nonce(here.app)
+    upstream.faults.append("500")
+    with pytest.raises(UpstreamError):
+        people.load(1).save(a="form", nonce=nonce)
+    people.load(1).save(b="other", remote=False)
+    people.load(1).save(a="form", remote=False, nonce=nonce)
+    people.load(1).save(a="later", remote=False)
+    people.load(1).save(a="form", remote=False, nonce=nonce)
+    assert people.load(1)["a"] == "later"
+
+
+def test_a_delete_with_an_adopted_update_behind_it_can_be_refused(process: Callable[[], Process], upstream: Upstream):
+    """Folding the two raised, so that every flush of the owner failed half-way."""
+    here = process()
+    visitor, alice = here.owner("anon:visitor"), here.owner("user:alice")
+    visitor.collection("pets").load(1).save(a="mine", remote=False)
+    alice.collection("pets").load(1).destroy(remote=False)
+    alice.adopt("anon:visitor", "user:alice")
+    upstream.faults.append("refused")
+    alice.sync()
+    assert alice.sync().applied == 1
+    assert list(upstream.records["t1", "/pets"]) == [2]
+    assert [(write.kind, write.state) for write in alice.pending()] == [("update", "rejected")]
