@@ -12,7 +12,7 @@ from werkzeug.exceptions import NotFound
 
 from .errors import ConfigurationError, ValidationFailed
 from .model import Freshness, Home, Model, Timeout, ask, load, numbered, seconds
-from .policy.values import check_id, same
+from .policy.values import check_id, has_all
 from .policy.views import Seen, key_of
 from .sync import reading
 from .sync.engine import Engine
@@ -188,13 +188,13 @@ class Collection:
     def where(self, attributes: Mapping[str, Json] | None = None, /, **fields: Json) -> list[Model]:
         """Give the Models whose fields equal all of those given [where]."""
         wanted = {**(attributes or {}), **fields}
-        return [self._model_at(place) for place, record in enumerate(self._attributes()) if _has(record, wanted)]
+        return [self._model_at(place) for place, record in enumerate(self._attributes()) if has_all(record, wanted)]
 
     def find_where(self, attributes: Mapping[str, Json] | None = None, /, **fields: Json) -> Model | None:
         """Give the first Model whose fields equal all of those given, or None [findWhere]."""
         wanted = {**(attributes or {}), **fields}
         for place, record in enumerate(self._attributes()):
-            if _has(record, wanted):
+            if has_all(record, wanted):
                 return self._model_at(place)
         return None
 
@@ -437,10 +437,6 @@ class Collection:
                 f"The collection {self.name!r} needs {', '.join(missing)}: collection({self.name!r}, {missing[0]}=…)."
             )
         return _PARAMETER.sub(lambda found: quote(str(self.params[found.group(1)]), safe=""), template)
-
-
-def _has(record: Mapping[str, Json], wanted: Mapping[str, Json]) -> bool:
-    return all(name in record and same(record[name], value) for name, value in wanted.items())
 
 
 def check_flags(name: str, *declared: type[Collection] | type[Model]) -> None:

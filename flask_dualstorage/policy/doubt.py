@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..types import Attributes
-from .values import same
+from .values import has_all
 
 
 class Trace(StrEnum):
@@ -38,13 +38,9 @@ def look_for(
     was not known is the one; none is none; anything else is unclear. A record that is equal and was known is unclear
     too, and never "not made": the copy may be younger than the create.
     """
-    alike = [record for record in listed if _equals(record, wanted)]
+    alike = [record for record in listed if has_all(record, wanted)]
     if not alike:
         return Search(Trace.NOT_MADE)
     if len(alike) > 1 or known_ids is None or str(alike[0].get(id_attribute)) in known_ids:
         return Search(Trace.UNCLEAR)
     return Search(Trace.MADE, alike[0])
-
-
-def _equals(record: Attributes, wanted: Attributes) -> bool:
-    return all(name in record and same(record[name], value) for name, value in wanted.items())

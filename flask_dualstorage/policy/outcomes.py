@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from ..types import Answer, Attributes, Failure, Fault, Json, Kind, Meaning, Outcome, RecordId
 from .backoff import retry_after
 from .problems import problem_of
-from .values import MAX_DEPTH, BadAnswer, as_record, is_too_deep, same, usable_id
+from .values import MAX_DEPTH, BadAnswer, as_record, has_all, is_too_deep, usable_id
 
 NOT_NOW = frozenset({425, 429, 503})
 ANOTHER = "The upstream's record is another than the edit was made on."
@@ -185,7 +185,7 @@ def settle_conflict(sent: Sent, outcome: Outcome, theirs: Attributes | None, val
     meaning = Meaning.CONFLICT
     if theirs is None and sent.kind is Kind.DELETE:
         meaning = Meaning.APPLIED
-    if theirs is not None and sent.kind is not Kind.DELETE and _has_all(theirs, sent.changed):
+    if theirs is not None and sent.kind is not Kind.DELETE and has_all(theirs, sent.changed):
         meaning = Meaning.APPLIED
     return Outcome(
         meaning,
@@ -197,10 +197,6 @@ def settle_conflict(sent: Sent, outcome: Outcome, theirs: Attributes | None, val
         problem=outcome.problem,
         response=outcome.response,
     )
-
-
-def _has_all(theirs: Attributes, wanted: Attributes) -> bool:
-    return all(name in theirs and same(theirs[name], value) for name, value in wanted.items())
 
 
 class ReadMeaning(StrEnum):

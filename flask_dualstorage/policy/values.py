@@ -208,6 +208,11 @@ def same(one: Json, other: Json) -> bool:
     return isinstance(one, bool) is isinstance(other, bool)
 
 
+def has_all(record: Mapping[str, Json], wanted: Mapping[str, Json]) -> bool:
+    """Say whether a record has every field of ``wanted``, with the same value."""
+    return all(name in record and same(record[name], value) for name, value in wanted.items())
+
+
 def changes(base: Attributes | None, mine: Attributes) -> Attributes:
     """Give the fields of ``mine`` that differ from ``base``, or that it lacks [changedAttributes]."""
     if base is None:
