@@ -199,6 +199,9 @@ def _again(
         change.form_made(joined.write, used.write_id)
     if joined.write is None or joined.write.id != used.write_id or joined.write.refers:
         return joined
+    if joined.write.kind is not Kind.CREATE and not joined.lane_free:
+        # Behind another it must be free to be rebased; a create alone would do harm under another key.
+        return joined
     # It was withdrawn, but may have been applied all the same: the same key and bytes let the upstream tell.
     method, path, body = request_of(joined.write, replace(target.declared, url=joined.write.url))
     known = replace(joined.write, key=used.key, key_since=change.now, method=method, path=path, body=body)

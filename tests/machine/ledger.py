@@ -150,7 +150,7 @@ class Ledger:
             changed = changes(write.base, write.attributes or {})
             for name, value in changed.items():
                 known = self.canon(value)
-                if wanted.fields.get(name, (None, 0))[0] == known:
+                if name in wanted.fields and self.same(wanted.fields[name][0], known):
                     del wanted.fields[name]
                     self.dead_values.add((known, ref))
             if write.kind is Kind.CREATE:

@@ -381,6 +381,8 @@ class Machine(RuleBasedStateMachine):
             return
         gone = [write for write in self._pending(owner) if write.state is not State.SENDING]
         self.processes[process].owner(owner).forget(owner, pending)
+        # They logged out: no Model of theirs lives on.
+        self.tabs = deque((tab for tab in self.tabs if self.ledger.heir(tab.owner) != owner), maxlen=TABS)
         if not pending:
             return
         for form in self.forms:

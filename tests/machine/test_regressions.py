@@ -201,3 +201,18 @@ def test_a_delete_with_an_adopted_update_behind_it_can_be_refused(process: Calla
     assert alice.sync().applied == 1
     assert list(upstream.records["t1", "/pets"]) == [2]
     assert [(write.kind, write.state) for write in alice.pending()] == [("update", "rejected")]
+
+
+def test_a_form_sent_again_behind_another_write_is_not_frozen_there(process: Callable[[], Process], upstream: Upstream):
+    """There were two frozen writes in one lane, and the second one undid what the first one's answer told."""
+    here = process()
+    people, nonce = here.owner("user:alice").collection("people"), make_nonce(here.app)
+    upstream.faults.append("500")
+    with pytest.raises(UpstreamError):
+        people.load(1).save(a="form", nonce=nonce)
+    upstream.faults.append("503")
+    people.load(1).save(b="head")
+    people.load(1).save(a="form", remote=False, nonce=nonce)
+    assert [write.frozen for write in here.engine.outbox.pending("user:alice")] == [True, False]
+    here.owner("user:alice").sync()
+    assert fields(upstream.records["t1", "/people"][1], "a", "b") == ["form", "head"]
