@@ -179,9 +179,10 @@ def test_a_form_that_joined_another_write_after_its_own_was_withdrawn_is_remembe
     """Sent a third time it undid what was edited since."""
     here = process()
     people, nonce = here.owner("user:alice").collection("people"), make_nonce(here.app)
+    refused = people.load(1)
     upstream.faults.append("500")
     with pytest.raises(UpstreamError):
-        people.load(1).save(a="form", nonce=nonce)
+        refused.save(a="form", nonce=nonce)
     people.load(1).save(b="other", remote=False)
     people.load(1).save(a="form", remote=False, nonce=nonce)
     people.load(1).save(a="later", remote=False)
@@ -207,12 +208,12 @@ def test_a_form_sent_again_behind_another_write_is_not_frozen_there(process: Cal
     """There were two frozen writes in one lane, and the second one undid what the first one's answer told."""
     here = process()
     people, nonce = here.owner("user:alice").collection("people"), make_nonce(here.app)
-    upstream.faults.append("500")
+    refused, head, again = (people.load(1) for _ in range(3))
+    upstream.faults.extend(["500", "503"])
     with pytest.raises(UpstreamError):
-        people.load(1).save(a="form", nonce=nonce)
-    upstream.faults.append("503")
-    people.load(1).save(b="head")
-    people.load(1).save(a="form", remote=False, nonce=nonce)
+        refused.save(a="head", b="form", nonce=nonce)
+    head.save(a="head")
+    again.save(a="head", b="form", remote=False, nonce=nonce)
     assert [write.frozen for write in here.engine.outbox.pending("user:alice")] == [True, False]
     here.owner("user:alice").sync()
-    assert fields(upstream.records["t1", "/people"][1], "a", "b") == ["form", "head"]
+    assert fields(upstream.records["t1", "/people"][1], "a", "b") == ["head", "form"]
