@@ -110,7 +110,8 @@ def start_app(make_app: MakeApp) -> StartApp:
     """Start the app in front of a server; again, and it is the app after a restart."""
 
     def start(server: JsonServer, dualstorage: DualStorage | None = None, **config: Any) -> Flask:
-        app = make_app(dualstorage, url=server.url, **config)
+        # One lane at a time: json-server numbers a new record by what is there, so the order decides its id.
+        app = make_app(dualstorage, url=server.url, **{"DUALSTORAGE_SYNC_CONCURRENCY": 1, **config})
         add_pages(app)
         return app
 
