@@ -29,7 +29,7 @@ mutants: $(VENV)/installed-dev
 # The state machine of tests/machine from new seeds: make soak SOAK_SECONDS=3600 SOAK_SEED=1
 soak: export SOAK_SECONDS ?= 600
 soak: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -p no:randomly tests/machine/test_machine.py -k soak $(ARGS)
+	$(BIN)/python -m pytest -p no:randomly -o faulthandler_timeout=0 tests/machine/test_machine.py -k soak $(ARGS)
 
 # One target a gate: with --keep-going, one that fails does not hide another.
 check: lint format types layers
