@@ -77,10 +77,38 @@ class Bases:
 
     def forget(self, owner: str, store: str, query: str = "") -> None:
         """Drop one envelope."""
-        backend = self.backend
+        self._delete(self._key(owner, store, query))
+
+    # --- what the workers tell each other -------------------------------------------------------------------------
+
+    def open_until(self, upstream: str) -> float:
+        """Give until when some worker's breaker for an upstream is open, clock seconds; 0 where none says so."""
         try:
-            backend.delete(self._key(owner, store, query))
-        except Exception as error:  # noqa: BLE001  # as above; the copy then ends by its timeout
+            # Also that there is no cache to be had: it is a write that looks here, and it needs none.
+            value = self.backend.get(self._breaker_key(upstream))
+        except Exception as error:  # noqa: BLE001  # as in get: each worker then finds out by itself
+            log.warning("cache read failed, taken as a miss: %s: %s", type(error).__name__, error)
+            return 0.0
+        return float(value) if isinstance(value, int | float) else 0.0
+
+    def put_open_until(self, upstream: str, until: float, seconds: float) -> None:
+        """Let the other workers know that an upstream's breaker is open ``until``, ``seconds`` from now."""
+        try:
+            self.backend.set(self._breaker_key(upstream), until, timeout=math.ceil(seconds))
+        except Exception as error:  # noqa: BLE001  # as above
+            log.warning("cache write failed, other workers find out by themselves: %s: %s", type(error).__name__, error)
+
+    def forget_open_until(self, upstream: str) -> None:
+        """Let the other workers know that an upstream answers again."""
+        self._delete(self._breaker_key(upstream))
+
+    def _breaker_key(self, upstream: str) -> str:
+        return f"dualstorage:{self._app_name}:breaker:{_hash(upstream)}"
+
+    def _delete(self, key: str) -> None:
+        try:
+            self.backend.delete(key)
+        except Exception as error:  # noqa: BLE001  # as above; what is there then ends by its timeout
             log.warning("cache delete failed: %s: %s", type(error).__name__, error)
 
     def _key(self, owner: str, store: str, query: str) -> str:

@@ -14,7 +14,7 @@ from flask import Flask
 from .. import signals
 from ..config import Config, UpstreamConfig
 from ..errors import ConfigurationError, NoCredentials
-from ..policy.backoff import retry_after
+from ..policy.backoff import LONGEST_RETRY_AFTER, retry_after
 from ..policy.outcomes import is_reachable
 from ..policy.settling import Rules
 from ..storage.base import Bases
@@ -27,6 +27,9 @@ log = logging.getLogger("flask_dualstorage")
 
 #: How long a write may stay unsettled after its deadline before another worker may take it, seconds.
 LEASE_GRACE = 10.0
+
+#: How often a worker looks whether another one's breaker is open, seconds.
+LOOK_AROUND = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class Upstream:
         self.breaker = Breaker(config.breaker_threshold, config.breaker_cooldown, ticks)
         self.online: bool | None = None
         self._clock = clock
+        self._ticks = ticks
+        self._looked: float | None = None
         self._client = Client(
             config.name,
             config.url,
@@ -73,6 +78,19 @@ class Upstream:
             max_response_bytes=config.max_response_bytes,
             pool_size=pool_size,
         )
+
+    @property
+    def shared_name(self) -> str:
+        """How the workers name it to each other: an upstream that moved is another one."""
+        return f"{self.config.name} {self.config.url}"
+
+    def is_time_to_look(self) -> bool:
+        """Say, at most once a second, that another worker's breaker is to be looked at."""
+        now = self._ticks()
+        if self._looked is not None and now - self._looked < LOOK_AROUND:
+            return False
+        self._looked = now
+        return True
 
     def _offline_codes(self, answer: Answer | Failure) -> Collection[int]:
         """Give the statuses that mean "offline", asking the app's callable where it is one [offlineStatusCodes]."""
@@ -160,7 +178,18 @@ class Engine:
         memo = self.memo()
         if self.offline or (memo is not None and name in memo.get("unreachable", ())):
             return False
-        return self.upstream(name).breaker.allow()
+        upstream = self.upstream(name)
+        if upstream.breaker.allow() and upstream.is_time_to_look():
+            self._take_over(upstream)
+        return upstream.breaker.allow()
+
+    def _take_over(self, upstream: Upstream) -> None:
+        """Hold back where another worker's breaker is open: its failures, or its ``Retry-After``, are for all."""
+        seconds = self.bases.open_until(upstream.shared_name) - self.clock()
+        if seconds > 0:
+            upstream.breaker.hold(min(seconds, LONGEST_RETRY_AFTER))
+            was, upstream.online = upstream.online, False
+            self._tell(upstream.config.name, was, False)
 
     def exchange(self, name: str, request: Request, auth: Any, timeout: tuple[float, float] | None) -> Exchanged:
         """Send one request of this web request, or outside of any."""
@@ -170,8 +199,17 @@ class Engine:
         memo, answer = self.memo(), exchanged.answer
         if isinstance(answer, Failure) and answer.fault is Fault.UNSENT and memo is not None:
             memo.setdefault("unreachable", set()).add(name)
+        self._share(upstream, was)
         self._tell(name, was, upstream.online)
         return exchanged
+
+    def _share(self, upstream: Upstream, was: bool | None) -> None:
+        """Let the other workers know what this answer did to the breaker."""
+        seconds = upstream.breaker.open_for()
+        if seconds > 0:
+            self.bases.put_open_until(upstream.shared_name, self.clock() + seconds, seconds)
+        elif was is False and upstream.online:
+            self.bases.forget_open_until(upstream.shared_name)
 
     def _tell(self, name: str, was: bool | None, now: bool | None) -> None:
         if now is False and was is not False:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import time
+from email.utils import formatdate
 from typing import Any
 
 import pytest
 
 from flask_dualstorage.policy.backoff import LONGEST
+from flask_dualstorage.types import Request
 from tests.concurrency.conftest import Worker
 from tests.upstreams.hostile import answer, drop
 from tests.upstreams.rest import RestUpstream
@@ -94,3 +96,62 @@ def test_nothing_sleeps_inside_a_request(
         assert client.post("/save", headers=headers).status_code in (204, 502)
         assert client.get("/list", headers=headers).status_code == 200
         assert client.post("/dualstorage/sync", headers=headers).status_code in (200, 503)
+
+
+class TestAllWorkers:
+    """What one worker learns of the upstream's health holds for the others: for other owners, too."""
+
+    @pytest.mark.parametrize("dated", [False, True], ids=["seconds", "date"])
+    def test_a_retry_after_of_503_holds_for_other_owners_in_other_workers(
+        self, worker: Worker, upstream: RestUpstream, clock: Clock, dated: bool
+    ):
+        upstream.then(
+            answer(503, headers={"Retry-After": formatdate(clock.now + 600, usegmt=True) if dated else "600"})
+        )
+        worker().for_user("alice").collection("people").create(name="Eve")
+        bob = worker().for_user("bob")
+        asked = len(upstream.received)
+        assert bob.collection("people").create(name="Mallory").dirty
+        assert bob.sync().retry_after == 600
+        clock.advance(599)
+        assert bob.sync().applied == 0
+        assert len(upstream.received) == asked
+        clock.advance(2)
+        assert bob.sync().applied == 1
+
+    def test_an_outage_is_met_by_one_of_them(self, worker: Worker, upstream: RestUpstream, clock: Clock):
+        """The second worker's first page in an outage opens no connection, and knows why."""
+        first, second = (worker(DUALSTORAGE_BREAKER_THRESHOLD=1) for _ in range(2))
+        assert first.for_user("bob").collection("people").fetch().source == "upstream"
+        upstream.unplug()
+        assert first.for_user("bob").collection("people").fetch().source == "cache"
+        upstream.plug()
+        connections = upstream.connections
+        assert second.for_user("bob").collection("people").fetch().source == "cache"
+        assert second.for_user("bob").status().online is False
+        assert upstream.connections == connections
+        clock.advance(6)
+        assert second.for_user("bob").collection("people").fetch().source == "upstream"
+
+    def test_any_other_answer_lets_all_of_them_go_on(self, worker: Worker, upstream: RestUpstream, clock: Clock):
+        """A request that was on its way is answered: the upstream is there, whatever another answer said."""
+        first, second = worker(), worker()
+        upstream.then(answer(503, headers={"Retry-After": "600"}))
+        first.for_user("bob").collection("people").create(name="Eve")
+        first.engine.exchange("default", Request("GET", "/people"), None, None)
+        assert second.for_user("alice").collection("people").fetch().source == "upstream"
+
+    def test_another_workers_breaker_is_looked_at_once_a_second(
+        self, worker: Worker, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ):
+        storage = worker()
+        looks: list[str] = []
+        open_until = storage.engine.bases.open_until
+        monkeypatch.setattr(storage.engine.bases, "open_until", lambda name: looks.append(name) or open_until(name))
+        people = storage.for_user("bob").collection("people")
+        for _ in range(5):
+            people.fetch()
+        assert len(looks) == 1
+        clock.advance(1)
+        people.fetch()
+        assert len(looks) == 2

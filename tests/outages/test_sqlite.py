@@ -176,6 +176,7 @@ class TestDeletedUnderUs:
     def test_with_its_folder_too(self, open_storage: OpenStorage, upstream: RestUpstream, path: Path):
         """A disk that was unmounted."""
         storage = open_storage()
+        assert page(storage).status_code == 200
         storage.for_user("alice").collection("people").create(name="Eve", remote=False)
         elsewhere = path.parent.with_name("elsewhere")
         path.parent.rename(elsewhere)
