@@ -39,6 +39,8 @@ class UpstreamConfig:
     breaker_threshold: int = 3
     breaker_cooldown: float = 5.0
     max_response_bytes: int = 32 * 1024 * 1024
+    #: The path of a GET that shows whether a credential is good, for an API that hides records from a bad one.
+    credential_probe: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,12 @@ def _upstreams(key: str, value: Any) -> Mapping[str, Mapping[str, Any]]:
     return value
 
 
+def _path_or_none(key: str, value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value.startswith("/") and value.isascii() and " " not in value):
+        return value
+    raise _wrong(key, value, "a path below the upstream's URL that begins with '/', such as '/me'; or None")
+
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "UPSTREAM_URL": _url,
     "UPSTREAMS": _upstreams,
@@ -264,6 +272,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "MAX_ATTEMPTS": _count,
     "IDEMPOTENCY_HEADER": _header_name,
     "HONOURS_KEYS": _honours_keys,
+    "CREDENTIAL_PROBE": _path_or_none,
     "BREAKER_THRESHOLD": _count,
     "BREAKER_COOLDOWN": _seconds,
     "SYNC_BUDGET": _seconds,

@@ -245,6 +245,11 @@ class Write:
     settled_at: float = 0.0
 
     @property
+    def unauthorized(self) -> bool:
+        """Whether it waits because the upstream refused the owner's credential."""
+        return self.state is State.QUEUED and self.problem is not None and self.problem.get("status") == 401
+
+    @property
     def frozen(self) -> bool:
         """Whether a request was fixed for it: same key, same bytes, from then on."""
         return self.key is not None

@@ -8,6 +8,9 @@ from ..types import Attributes, Kind, Meaning, Outcome, State, Write
 from .backoff import backoff
 from .values import put_on, same
 
+#: After a 401 nothing goes by itself for so long, seconds: asking over and over could lock the account.
+UNAUTHORIZED_WAIT = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -39,7 +42,7 @@ def transition(write: Write, outcome: Outcome, rules: Rules, *, now: float, jitt
         case Meaning.UNREACHABLE | Meaning.NOT_NOW:
             return _queued_again(told, outcome, now, jitter)
         case Meaning.UNAUTHORIZED:
-            queued = replace(told, state=State.QUEUED, lease=0.0, not_before=now)
+            queued = replace(told, state=State.QUEUED, lease=0.0, not_before=now + UNAUTHORIZED_WAIT)
             return queued if write.may_have_arrived else thaw(queued)
         case Meaning.IN_DOUBT:
             return _in_doubt(told, outcome, rules, now, jitter)

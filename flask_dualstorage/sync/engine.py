@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Collection, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from blinker import NamedSignal
@@ -15,6 +15,7 @@ from .. import signals
 from ..config import Config, UpstreamConfig
 from ..errors import ConfigurationError, NoCredentials
 from ..policy.backoff import LONGEST_RETRY_AFTER, retry_after
+from ..policy.hiding import Credential, credential_of, may_hide
 from ..policy.outcomes import is_reachable
 from ..policy.settling import Rules
 from ..storage.base import Bases
@@ -30,6 +31,9 @@ LEASE_GRACE = 10.0
 
 #: How often a worker looks whether another one's breaker is open, seconds.
 LOOK_AROUND = 1.0
+
+#: What takes the place of an answer that hid its records.
+NOT_KNOWN = b'{"detail": "It answered as if nothing were there, but it does not know the credential."}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +199,7 @@ class Engine:
         """Send one request of this web request, or outside of any."""
         upstream = self.upstream(name)
         was = upstream.online
-        exchanged = upstream.send(request, auth, timeout)
+        exchanged = _confirmed(upstream, upstream.send(request, auth, timeout), auth, timeout)
         memo, answer = self.memo(), exchanged.answer
         if isinstance(answer, Failure) and answer.fault is Fault.UNSENT and memo is not None:
             memo.setdefault("unreachable", set()).add(name)
@@ -231,3 +235,18 @@ class Engine:
     def emit(self, signal: NamedSignal, **data: Any) -> None:
         """Send a signal; always after the commit of what it tells of."""
         signals.emit(signal, self.app, **data)
+
+
+def _confirmed(upstream: Upstream, exchanged: Exchanged, auth: Any, timeout: tuple[float, float] | None) -> Exchanged:
+    """Believe an empty answer only under a good credential: a bad one is a 401, and no probe no answer at all."""
+    path, answer = upstream.config.credential_probe, exchanged.answer
+    if path is None or isinstance(answer, Failure) or not may_hide(answer):
+        return exchanged
+    probe = upstream.send(Request("GET", path), auth, timeout)
+    match credential_of(probe.answer, probe.offline_codes):
+        case Credential.GOOD:
+            return exchanged
+        case Credential.BAD:
+            return replace(exchanged, answer=replace(answer, status_code=401, content=NOT_KNOWN))
+        case Credential.UNKNOWN:
+            return probe

@@ -15,7 +15,7 @@ from time import monotonic
 
 from .. import signals
 from ..errors import CollectionUnknown
-from ..policy.planning import Plan, with_those_it_waits_for
+from ..policy.planning import Plan, is_due, with_those_it_waits_for
 from ..policy.references import waits_for
 from ..policy.settling import resend_is_safe
 from ..storage.outbox import OwnerTransaction
@@ -83,8 +83,13 @@ class Flush:
         writes = self.engine.outbox.pending(self.owner)
         waits = waits_for(writes)
         wanted = with_those_it_waits_for(writes, waits, self.chosen)
-        self._probing = {write.upstream for write in writes if _was_unauthorized(write)}
+        self._probing = {write.upstream for write in writes if write.unauthorized}
         now = self.engine.outbox.now()
+        if not self.explicit:
+            # One refused credential holds the whole queue that needs it, not the write alone that met it.
+            self._stopped = {
+                write.upstream for write in writes if write.unauthorized and not is_due(write, now, explicit=False)
+            }
         self.asked_to_wait = max([0.0, *(write.retry_after - now for write in writes)])
         plan = Plan(writes, waits, wanted, now, explicit=self.explicit)
         plan.due = deque(write for write in plan.due if self._may_send(write.upstream))
@@ -198,10 +203,6 @@ def _result(job: Future[Outcome]) -> Outcome:
         return job.result()
     log.error("sending a write failed", exc_info=error)
     return Outcome(Meaning.IN_DOUBT, reason=f"Sending it failed here ({type(error).__name__}: {error}).")
-
-
-def _was_unauthorized(write: Write) -> bool:
-    return write.state is State.QUEUED and write.problem is not None and write.problem.get("status") == 401
 
 
 def flush(

@@ -20,7 +20,8 @@ def iso(seconds: float) -> str:
 class PendingWrite:
     """One write as its owner sees it. ``not_before``, ``created_at`` and ``settled_at`` are ISO 8601 in UTC.
 
-    ``settled_at`` is when it was applied or discarded, None while it is pending.
+    ``settled_at`` is when it was applied or discarded, None while it is pending. ``unauthorized`` says that it waits
+    for a fresh credential of its owner's.
     """
 
     id: str
@@ -38,6 +39,7 @@ class PendingWrite:
     theirs: Attributes | None
     problem: Attributes | None
     settled_at: str | None = None
+    unauthorized: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON object."""
@@ -54,6 +56,7 @@ class PendingWrite:
             "theirs",
             "problem",
             "settled_at",
+            "unauthorized",
         )
         result = {name: getattr(self, name) for name in names}
         return result | {"kind": self.kind.value, "state": self.state.value, "waits_for": list(self.waits_for)}
@@ -78,6 +81,7 @@ def pending_write(write: Write, waits: Sequence[str] = ()) -> PendingWrite:
         theirs=write.theirs,
         problem=write.problem,
         settled_at=iso(write.settled_at) if write.settled_at else None,
+        unauthorized=write.unauthorized,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+_UNKNOWN = "the upstream service does not take your credential any more."
+
 
 def summary(report: Any) -> str:
     """One or two sentences about a ``SyncReport``."""
@@ -29,6 +31,10 @@ def _was(count: int) -> str:
     return "was" if count == 1 else "were"
 
 
+def _wait(count: int) -> str:
+    return "waits" if count == 1 else "wait"
+
+
 def _waiting(count: int) -> str:
     return f"{_changes(count)} {'is' if count == 1 else 'are'} kept here and will be sent later."
 
@@ -42,9 +48,11 @@ def _again(retry_after: float | None) -> str:
 
 def _left(report: Any) -> list[str]:
     refused, conflicts, doubtful = report.rejected, report.conflict, report.in_doubt
-    waiting = report.remaining - refused - conflicts - doubtful
+    unauthorized = sum(write.unauthorized for write in report.writes)
+    waiting = report.remaining - refused - conflicts - doubtful - unauthorized
     lines = (
         (waiting, _waiting(waiting)),
+        (unauthorized, f"{_changes(unauthorized)} {_wait(unauthorized)} until you sign in again: {_UNKNOWN}"),
         (doubtful, f"{_changes(doubtful)} may or may not have arrived."),
         (refused, f"{_changes(refused)} {_was(refused)} refused."),
         (conflicts, f"{_changes(conflicts)} met a change that somebody else made."),

@@ -74,6 +74,7 @@ OF_AN_UPSTREAM: dict[str, tuple[Any, list[tuple[Any, Any]], list[Any]]] = {
         [(True, True), (False, False), (3600, 3600.0), (0.5, 0.5)],
         [0, -1, "yes", None, float("inf")],
     ),
+    "CREDENTIAL_PROBE": (None, [("/me", "/me"), (None, None)], ["", "me", "https://crm.example/me", "/a b", "/ü", 5]),
     "BREAKER_THRESHOLD": (3, [(1, 1)], [0, 1.5, "3", None, True]),
     "BREAKER_COOLDOWN": (5.0, [(0, 0.0), (60, 60.0)], [-1, "5", None]),
     "MAX_RESPONSE_BYTES": (32 * 1024 * 1024, [(1, 1)], [0, 1.5, None]),

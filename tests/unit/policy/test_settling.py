@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_dualstorage.policy.backoff import LONGEST
-from flask_dualstorage.policy.settling import Rules, applied, rebase, resend_is_safe, thaw, transition
+from flask_dualstorage.policy.settling import (
+    UNAUTHORIZED_WAIT,
+    Rules,
+    applied,
+    rebase,
+    resend_is_safe,
+    thaw,
+    transition,
+)
 from flask_dualstorage.types import UNSETTLED, Kind, Meaning, Outcome, State, Write
 from tests.unit.policy.builders import NOON, a_write, frozen
 
@@ -119,8 +127,8 @@ def test_the_upstreams_wait_is_kept_beside_our_own_backoff():
     assert after(now, OFFLINE).retry_after == 0.0
 
 
-def test_a_write_without_a_fresh_credential_is_due_as_soon_as_there_is_one():
-    assert after(sending(), UNAUTHORIZED).not_before == LATER
+def test_a_write_without_a_fresh_credential_does_not_go_by_itself_for_a_minute():
+    assert after(sending(), UNAUTHORIZED).not_before == LATER + UNAUTHORIZED_WAIT
 
 
 @given(attempts=st.integers(0, 60), jitter=st.floats(0, 1, exclude_max=True))
