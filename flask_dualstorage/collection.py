@@ -55,6 +55,10 @@ class Collection:
     version_attribute: ClassVar[str | None] = None
     read_before_write: ClassVar[bool] = False
     headers: ClassVar[Any] = None
+    #: ``"app"``: read-only data that is the same for everybody, cached once for all users.
+    scope: ClassVar[str] = "user"
+    #: With ``scope = "app"``: ``upstream_auth`` gives the app's own credential for it, asked for with ``"app:"``.
+    app_credential: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -400,6 +404,7 @@ class Collection:
             when_dirty=self.when_dirty or config.when_dirty,
             in_doubt=self.in_doubt or config.in_doubt,
             coalesce=self.coalesce,
+            read_only=self.scope == "app",
             max_age=config.max_age if self.max_age is None else self.max_age,
             headers=self._own_headers,
             parse_list=self._parse_list,
@@ -470,6 +475,8 @@ _TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "dialect": ("a flask_dualstorage.Dialect", lambda value: value is None or isinstance(value, Dialect)),
     "when_dirty": ("'local' or 'rebase'", lambda value: value in (None, "local", "rebase")),
     "in_doubt": ("'auto', 'resend' or 'hold'", lambda value: value in (None, "auto", "resend", "hold")),
+    "scope": ("'user' or 'app'", lambda value: value in ("user", "app")),
+    "app_credential": ("True or False", lambda value: isinstance(value, bool)),
     "max_age": ("a number of seconds, 0 or more", lambda value: value is None or _is_number(value)),
     "coalesce": ("True or False", lambda value: isinstance(value, bool)),
     "local": ("True, False, or a method", lambda value: isinstance(value, bool) or callable(value)),
@@ -490,3 +497,7 @@ def check_declarations(cls: type[Collection]) -> None:
         value = getattr(cls, name)
         if not fits(value):
             raise ConfigurationError(f"{cls.__name__}.{name} is {value!r}; it takes {takes}.")
+    if cls.scope == "app" and cls.local:
+        raise ConfigurationError(
+            f"{cls.__name__} has scope = 'app' and is local; a local collection is each user's own."
+        )

@@ -20,7 +20,7 @@ from .storage.outbox import Outbox
 from .sync.engine import Engine
 from .sync.reports import PendingWrite, Status, SyncReport
 from .types import Declaration, RecordId, Write
-from .user_storage import Registry, UserStorage
+from .user_storage import Registry, UserStorage, check_scope
 from .web.blueprint import create_blueprint
 from .web.globals import TemplateGlobal
 
@@ -116,12 +116,12 @@ class DualStorage(_Desk):
         if "dualstorage" in app.extensions:
             raise RuntimeError("This app has a DualStorage already; call init_app once for each app.")
         config = read_config(app.config, app.instance_path)
-        self._check_upstreams(config)
+        self._check_collections(config)
         app.extensions["dualstorage"] = AppDualStorage(app, config, self.registry, self._hooks, cache)
         app.register_blueprint(create_blueprint(config.url_prefix if config.register_blueprint else None))
         app.jinja_env.globals["dualstorage"] = TemplateGlobal()
 
-    def _check_upstreams(self, config: Config) -> None:
+    def _check_collections(self, config: Config) -> None:
         declared = list(self.registry.collections.values())
         if not config.upstreams and not (declared and all(each.local is True for each in declared)):
             raise ConfigurationError(
@@ -129,6 +129,7 @@ class DualStorage(_Desk):
                 'for example app.config["DUALSTORAGE_UPSTREAM_URL"] = "https://crm.example/api".'
             )
         for each in declared:
+            check_scope(each, self._hooks)
             if each.local is not True and each.upstream not in config.upstreams:
                 raise ConfigurationError(
                     f"{each.__name__}.upstream is {each.upstream!r}, but DUALSTORAGE_UPSTREAMS has only: "

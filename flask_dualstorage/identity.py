@@ -26,6 +26,9 @@ SESSION_KEY = "_dualstorage_anonymous"
 #: The longest owner, with its prefix.
 MAX_LENGTH = 200
 
+#: Who owns the copies of collections with ``scope = "app"``; no user's or visitor's name can be this one.
+APP = "app:"
+
 _USER = "user:"
 _ANONYMOUS = "anon:"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .errors import RecordGone, UpstreamUnreachable, ValidationFailed
+from .errors import ConfigurationError, RecordGone, UpstreamUnreachable, ValidationFailed
 from .policy.coalescing import Edit
 from .policy.outcomes import ONLY
 from .policy.references import is_temp_id, new_temp_id
@@ -281,6 +281,7 @@ class Model(Mapping[str, Json]):
         return check_attributes({**self._attributes, **given}, limit)
 
     def _call(self, remote: bool, nonce: str | None, timeout: Timeout, headers: Mapping[str, str] | None) -> Call:
+        self._check_writable()
         checked = None if nonce is None else self._at_home.check_nonce(nonce)
         return Call(remote=remote, timeout=seconds(timeout), headers=headers or {}, nonce=checked)
 
@@ -314,6 +315,14 @@ class Model(Mapping[str, Json]):
         if self._base is None:
             check_id(given, self._id_attribute)
         return given
+
+    def _check_writable(self) -> None:
+        declared = self._at_home.declared()
+        if declared.read_only:
+            raise ConfigurationError(
+                f"The collection {declared.collection!r} has scope = 'app': one copy for everybody, which nobody "
+                "writes. Leave scope out of a collection that is written."
+            )
 
     def _write_edit(self, edit: Edit, record_id: RecordId, call: Call) -> WriteResult:
         home = self._at_home

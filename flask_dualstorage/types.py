@@ -171,7 +171,7 @@ class Declaration:
 
     ``collection`` is the name it is registered under (``""``: a plain one, which needs no code). ``store`` names
     the set of records, ``url`` is the filled path of the collection, or with ``singleton`` of its only record.
-    ``parse_list``, ``parse_record`` and ``serialize`` are the app's hooks.
+    ``read_only``: nothing of it is ever written. ``parse_list``, ``parse_record`` and ``serialize`` are the app's.
     """
 
     collection: str
@@ -185,6 +185,7 @@ class Declaration:
     when_dirty: str = "local"
     in_doubt: str = "auto"
     coalesce: bool = True
+    read_only: bool = False
     max_age: float = 0.0
     headers: Callable[[], Mapping[str, str]] = _no_headers
     parse_list: Callable[[Json], Json] = _itself

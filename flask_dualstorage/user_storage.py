@@ -52,6 +52,16 @@ class Registry:
         known[name] = cls
 
 
+def check_scope(cls: type[Collection], hooks: Mapping[str, Any]) -> None:
+    """Raise ``ConfigurationError`` where one user's view of a collection could become everybody's."""
+    if cls.scope == "app" and "upstream_auth" in hooks and not cls.app_credential:
+        raise ConfigurationError(
+            f"{cls.__name__} has scope = 'app', and upstream_auth gives each user's own credential: what one user may "
+            "see would be everybody's. Declare app_credential = True, and let upstream_auth give a credential of the "
+            f"app's own for the owner {identity.APP!r}; or leave scope out."
+        )
+
+
 class UserStorage:
     """The storage of one owner: ``ds.for_user("alice")``; views use the current user's through ``ds`` itself."""
 
@@ -160,13 +170,21 @@ class UserStorage:
     def _make(self, name: str, params: Mapping[str, RecordId]) -> Collection:
         cls = self._registry.collections.get(name)
         if cls is not None:
-            return cls(self._engine, self.owner, params, self._check_nonce, registered=True)
+            owner = self._owner_of(cls)
+            return cls(self._engine, owner, params, self._check_nonce, registered=True)
         if self._engine.config.strict_collections:
             known = ", ".join(sorted(self._registry.collections)) or "none"
             raise CollectionUnknown(f"No collection {name!r} is registered; there are: {known}.")
         check_id(name, "collection")
         plain: type[Collection] = type("Plain", (Collection,), {"name": name})
         return plain(self._engine, self.owner, params, self._check_nonce, registered=False)
+
+    def _owner_of(self, cls: type[Collection]) -> str:
+        """Give whose copies these are."""
+        if cls.scope != "app":
+            return self.owner
+        check_scope(cls, self._engine.hooks)
+        return identity.APP
 
     def _chosen(self, names: Iterable[str] | None) -> Callable[[Write], bool]:
         if names is None:
