@@ -23,6 +23,7 @@ _MISUSE = (ConfigurationError, CollectionUnknown, ValidationFailed)
 _COUNTS = ("pending", "in_doubt", "conflict", "rejected")
 _REPORT = ("applied", "queued", "in_doubt", "conflict", "rejected", "remaining")
 _ONLINE = {True: "online", False: "out of reach", None: "not known"}
+_SIGNS = {"good": "✓", "note": "·", "risk": "!"}
 
 _user = click.option("--user", metavar="U", help="One owner: a user's id, or anon:… for an anonymous session.")
 _json = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
@@ -92,6 +93,37 @@ def init_db() -> None:
     with _storage() as storage:
         storage.init_db()
     click.echo("The outbox is ready.")
+
+
+@dualstorage.command()
+@click.argument("collection", required=False)
+@click.option("--user", metavar="U", default="doctor", show_default=True, help="Whose credential to look with.")
+@click.option("--write", is_flag=True, help="Also try writes: records are made and deleted again.")
+@click.option("--data", metavar="JSON", help="With --write: the fields of a record that the API takes.")
+@click.option("--param", "params", metavar="NAME=VALUE", multiple=True, help="What fills the collection's URL.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+@click.pass_context
+def doctor(
+    context: click.Context,
+    collection: str | None,
+    user: str,
+    write: bool,
+    data: str | None,
+    params: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Look at the app's set-up, and with a COLLECTION at what its upstream can do.
+
+    It reads only, unless --write is given. Exit code 1 where something is risky.
+    """
+    record = _record(data, wanted=write)
+    with _storage() as storage:
+        found = storage.examine_setup().to_dict()
+        if collection is not None:
+            looked = storage.for_user(user).examine(collection, record, **_filled(params)).to_dict()
+            found = {**looked, "findings": [*found["findings"], *looked["findings"]]}
+    click.echo(json.dumps(found) if as_json else _doctor_text(found, collection))
+    context.exit(1 if any(finding["weight"] == "risk" for finding in found["findings"]) else 0)
 
 
 class _Misuse(click.ClickException):
@@ -203,3 +235,40 @@ def _plain(value: Any) -> str:
     """``value`` on one line. What an upstream wrote must not steer the terminal, so control characters go."""
     text = "-" if value is None or value == "" else str(value)
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _record(data: str | None, *, wanted: bool) -> dict[str, Any] | None:
+    if wanted != (data is not None):
+        raise _Misuse(
+            '--write and --data go together: give a record that the API takes, such as --data \'{"name": "Test"}\'.'
+        )
+    if data is None:
+        return None
+    try:
+        record = json.loads(data)
+    except ValueError as error:
+        raise _Misuse(f"--data is no JSON: {error}.") from error
+    if not isinstance(record, dict) or not record:
+        raise _Misuse("--data is no record: give a JSON object with at least one field.")
+    return record
+
+
+def _filled(params: tuple[str, ...]) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in params]
+    if not all(name and sign for name, sign, _ in pairs):
+        raise _Misuse("--param takes NAME=VALUE, such as --param person_id=7.")
+    return {name: value for name, _, value in pairs}
+
+
+def _doctor_text(found: dict[str, Any], collection: str | None) -> str:
+    lines = [f"{_SIGNS[finding['weight']]} {_plain(finding['text'])}" for finding in found["findings"]]
+    if found.get("doubled") is not None:
+        doubled = found["doubled"]
+        lines.append("")
+        lines.append(
+            f"Could be applied twice: {', '.join(doubled)}." if doubled else "No write could be applied twice."
+        )
+    if collection is not None and found["dialect"]:
+        fields = ", ".join(f"{name}={source}" for name, source in found["dialect"].items())
+        lines += ["", f"Recommended for the collection {collection!r}:", "", f"    dialect = Dialect({fields})"]
+    return "\n".join(lines) or "Nothing to say."

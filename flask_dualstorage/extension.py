@@ -14,7 +14,8 @@ from .collection import Collection
 from .config import Config, read_config
 from .errors import ConfigurationError, OutboxUnavailable
 from .model import Model
-from .storage.base import Backend, Bases, find_backend
+from .policy.diagnosis import Diagnosis, Setup, about_setup
+from .storage.base import Backend, Bases, eviction_of, find_backend
 from .storage.database import Database
 from .storage.outbox import Outbox
 from .sync.engine import Engine
@@ -203,6 +204,22 @@ class AppDualStorage(_Desk):
     def init_db(self) -> None:
         """Create the outbox's tables where they are not there yet (``flask dualstorage init-db``)."""
         self.engine.outbox.database.prepare(create=True)
+
+    def examine_setup(self) -> Diagnosis:
+        """Say what of this app's set-up is risky with several workers, or in an outage; no request upstream."""
+        diagnosis = Diagnosis()
+        backend: Any = self.engine.bases.backend
+        deadlines = [upstream.timeout[1] for upstream in self.config.upstreams.values()]
+        setup = Setup(
+            cache=type(backend).__name__,
+            threshold=getattr(backend, "_threshold", None),
+            database=self.config.database_url.partition(":")[0].partition("+")[0],
+            has_secret_key=bool(self._app.secret_key),
+            total_timeout=max(deadlines, default=0.0),
+            eviction=eviction_of(backend),
+        )
+        about_setup(diagnosis, setup)
+        return diagnosis
 
     def _bound(self) -> AppDualStorage:
         return self

@@ -11,9 +11,11 @@ from . import identity
 from .collection import Collection, check_declarations, check_flags
 from .errors import CollectionUnknown, ConfigurationError
 from .model import Home, Model, ask
+from .policy.diagnosis import Diagnosis
 from .policy.values import check_id
 from .sync import adopting, deciding
 from .sync.engine import Engine
+from .sync.examining import Examination
 from .sync.flush import everything, flush
 from .sync.reports import PendingWrite, Status, SyncReport, pending_write, pending_writes, status
 from .types import Attributes, Declaration, Json, Kind, RecordId, Write
@@ -152,6 +154,14 @@ class UserStorage:
             change.hide_history()
             if pending:
                 change.erase()
+
+    def examine(self, name: str, record: Attributes | None = None, /, **params: RecordId) -> Diagnosis:
+        """Ask a collection's upstream what it can do (``flask dualstorage doctor``); with ``record``, try writes too.
+
+        Raises what ``upstream_auth`` raised, and ``CollectionUnknown``.
+        """
+        declared = self.collection(name, **params)._declare()
+        return Examination(self._engine, self.owner, declared).run(record)
 
     def declaration(self, write: Write) -> Declaration:
         """Find what a stored write was declared as. Raises ``CollectionUnknown`` where it is not known here."""

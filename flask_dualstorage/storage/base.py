@@ -175,3 +175,15 @@ def find_backend(
             f"The private cache folder {folder} can not be made ({error.strerror}): give the app an instance folder "
             "that can be written, or a Flask-Caching Cache."
         ) from error
+
+
+def eviction_of(backend: Any) -> str | None:
+    """Give Redis's ``maxmemory-policy``, None for another cache or where it may not be asked."""
+    client = getattr(backend, "_read_client", None)
+    if client is None:
+        return None
+    try:
+        return str(client.config_get("maxmemory-policy").get("maxmemory-policy"))
+    except Exception as error:  # noqa: BLE001  # managed servers forbid CONFIG, each driver in its own way
+        log.info("the cache's eviction policy can not be asked: %s", type(error).__name__)
+        return None
