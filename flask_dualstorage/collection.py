@@ -108,7 +108,8 @@ class Collection:
         """Load the list, or give the copy [fetch]; see ``source``, ``age`` and ``reason`` afterwards.
 
         ``params`` go into the query, and their list is kept for itself. ``add=True`` merges into what is there.
-        ``max_age`` in seconds takes a young copy without asking. Raises ``NotCached`` where nothing is here,
+        ``max_age`` in seconds takes a copy that is younger without asking; 0 asks in any case, where otherwise the same
+        list is read once in a web request. Raises ``NotCached`` where nothing is here,
         ``UpstreamError`` for an error status, ``NoCredentials``.
         """
         if all_pages:
@@ -119,7 +120,7 @@ class Collection:
             params={name: str(numbered(self._home, value)) for name, value in (params or {}).items()},
             add=add,
             when_dirty=when_dirty,
-            max_age=max_age or 0.0,
+            max_age=max_age,
             timeout=seconds(timeout),
             headers=headers or {},
         )
@@ -224,6 +225,7 @@ class Collection:
     def clear(self) -> None:
         """Forget the cached copy; pending writes stay."""
         self._engine.bases.forget(self._owner, self._declare().store, self._subject().query)
+        self._engine.forget_reads()
         self._loaded = None
         self._models = {}
         self._places = None
@@ -292,6 +294,7 @@ class Collection:
 
     def look_again(self) -> None:
         """Let the next look lay over the list what is pending by then."""
+        self._engine.forget_reads()
         self._stale = self._loaded is not None
         self._declared = None
 
@@ -316,7 +319,7 @@ class Collection:
     def _view(self) -> reading.Loaded:
         """What is loaded; a collection that was not fetched fetches itself once, when it is looked at."""
         if self._loaded is None:
-            options = replace(self._fetch, max_age=self._declare().max_age)
+            options = replace(self._fetch, looked_at=True)
             self._take(load(self._home, None, options, remote=True))
         elif self._stale:
             self._take(reading.look_again(self._subject(), self._loaded))

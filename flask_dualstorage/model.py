@@ -13,7 +13,7 @@ from .policy.references import is_temp_id, new_temp_id
 from .policy.routing import Route, route
 from .policy.values import changes, check_attributes, check_id, copy_json
 from .policy.views import Seen
-from .sync import reading, writing
+from .sync import freshening, reading, writing
 from .sync.engine import Engine
 from .sync.flush import try_lane
 from .sync.reports import PendingWrite, pending_write
@@ -237,9 +237,7 @@ class Model(Mapping[str, Json]):
         headers: Mapping[str, str] | None = None,
     ) -> Model:
         """Load it anew, or from the copy [fetch]. Raises ``RecordGone`` where it is gone, else as a collection."""
-        options = reading.Fetch(
-            when_dirty=when_dirty, max_age=max_age or 0.0, timeout=seconds(timeout), headers=headers or {}
-        )
+        options = reading.Fetch(when_dirty=when_dirty, max_age=max_age, timeout=seconds(timeout), headers=headers or {})
         home = self._at_home
         loaded = load(home, self._lane_id(), options, remote=remote)
         found = reading.only(loaded, home.declared())
@@ -328,6 +326,7 @@ class Model(Mapping[str, Json]):
         home = self._at_home
         target = writing.Target(home.owner, home.declared(), record_id, self._seen)
         way = route(local=home.is_local(), remote=home.is_remote(), call_remote=call.remote)
+        home.engine.forget_reads()
         if way is Route.REMOTE:
             return self._sent(writing.write_remote(home.engine, target, edit, call))
         if way is Route.LOCAL:
@@ -393,6 +392,6 @@ def load(home: Home, record_id: RecordId | None, options: reading.Fetch, *, remo
         case Route.REMOTE:
             return reading.fetch_remote(subject)
         case Route.DUAL:
-            return reading.fetch(subject)
+            return freshening.fetch(subject)
         case _:
             return reading.look(subject)

@@ -187,6 +187,7 @@ class Declaration:
     coalesce: bool = True
     read_only: bool = False
     max_age: float = 0.0
+    stale_while_revalidate: float = 0.0
     headers: Callable[[], Mapping[str, str]] = _no_headers
     parse_list: Callable[[Json], Json] = _itself
     parse_record: Callable[[Json], Json] = _itself

@@ -154,6 +154,7 @@ class UserStorage:
             change.hide_history()
             if pending:
                 change.erase()
+        self._engine.forget_reads()
 
     def examine(self, name: str, record: Attributes | None = None, /, **params: RecordId) -> Diagnosis:
         """Ask a collection's upstream what it can do (``flask dualstorage doctor``); with ``record``, try writes too.
@@ -207,6 +208,7 @@ class UserStorage:
         return lambda write: write.collection in wanted or (not write.collection and write.store in plain)
 
     def _look_again(self) -> None:
+        self._engine.forget_reads()
         memo = self._engine.memo()
         for collection in ({} if memo is None else memo.get("collections", {})).values():
             collection.look_again()

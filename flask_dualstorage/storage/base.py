@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,6 +81,38 @@ class Bases:
         self._delete(self._key(owner, store, query))
 
     # --- what the workers tell each other -------------------------------------------------------------------------
+
+    @contextmanager
+    def claimed(self, owner: str, store: str, query: str, clock: Callable[[], float], seconds: float) -> Iterator[bool]:
+        """Within the block fetch an envelope for all workers, for at most ``seconds``; False: another one does so.
+
+        ``clock`` is the one that the workers share. True also where the cache can not tell.
+        """
+        key = self._key(owner, store, query) + ":claim"
+        until = clock() + seconds
+        mine = self._claim(key, clock(), until, seconds)
+        try:
+            yield mine
+        finally:
+            if mine and clock() < until:
+                self._delete(key)
+
+    def _claim(self, key: str, now: float, until: float, seconds: float) -> bool:
+        add = getattr(self.backend, "add", None)
+        if add is None:
+            return True
+        try:
+            if add(key, until, timeout=math.ceil(seconds)):
+                return True
+            # The end is looked at here too: to add() of some backends, what is over is still there.
+            there = self.backend.get(key)
+            if isinstance(there, int | float) and there > now:
+                return False
+            self.backend.delete(key)
+            return bool(add(key, until, timeout=math.ceil(seconds)))
+        except Exception as error:  # noqa: BLE001  # as in get: each worker then asks by itself
+            log.warning("cache claim failed, taken as ours: %s: %s", type(error).__name__, error)
+            return True
 
     def open_until(self, upstream: str) -> float:
         """Give until when some worker's breaker for an upstream is open, clock seconds; 0 where none says so."""

@@ -23,6 +23,7 @@ from ..storage.outbox import Outbox
 from ..types import Answer, Declaration, Failure, Fault, Request, Write
 from ..upstream.breaker import Breaker
 from ..upstream.client import Client
+from .sharing import Flights
 
 log = logging.getLogger("flask_dualstorage")
 
@@ -141,6 +142,7 @@ class Engine:
     jitter: Callable[[], float] = random.random
     #: Let nothing go out: the switch of ``testing.offline``.
     offline: bool = False
+    flights: Flights[Any] = field(default_factory=Flights)
     _upstreams: dict[str, Upstream] = field(default_factory=dict)
 
     def upstream(self, name: str) -> Upstream:
@@ -176,6 +178,12 @@ class Engine:
         except Exception as error:
             log.exception("upstream_auth failed for upstream %r", upstream)
             return Credentials(error=error)
+
+    def forget_reads(self) -> None:
+        """Let what this web request reads from here on be read anew: something was written."""
+        memo = self.memo()
+        if memo is not None:
+            memo.pop("reads", None)
 
     def may_ask(self, name: str) -> bool:
         """Say whether a request may go out: the breaker lets it, and none failed to connect in this web request."""

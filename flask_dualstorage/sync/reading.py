@@ -31,12 +31,16 @@ AWAY = "The upstream is out of reach."
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """The options of one read: ``timeout`` in seconds (to connect, whole answer), ``max_age`` in seconds."""
+    """The options of one read: ``timeout`` in seconds (to connect, whole answer), ``max_age`` in seconds.
+
+    ``looked_at``: nobody called ``fetch``, so that a copy will do which is as young as the collection declares.
+    """
 
     params: Mapping[str, str] = field(default_factory=dict)
     add: bool = False
     when_dirty: str | None = None
-    max_age: float = 0.0
+    max_age: float | None = None
+    looked_at: bool = False
     timeout: tuple[float, float] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -57,7 +61,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Here:
+class Here:
     """What is here: the copy, if it is of this epoch, what lies over it, and the copy that a GET may be bound to."""
 
     envelope: Envelope | None
@@ -92,18 +96,18 @@ class Subject:
             return outbox.store_state(self.owner, store, since)
         return outbox.record_state(self.owner, store, self.record_id, since)
 
-    def here(self) -> _Here:
+    def here(self) -> Here:
         """Look at what is here: for a list one cache call and one SELECT."""
         return self._list_here() if self.record_id is None else self._record_here(self.record_id)
 
-    def _list_here(self) -> _Here:
+    def _list_here(self) -> Here:
         envelope = self.engine.bases.get(self.owner, self.declared.store, self.query)
         state = self.state(ALL_KNOWN if envelope is None else envelope.began)
         if envelope is not None and envelope.epoch != state.epoch:
-            return _Here(None, self.state(ALL_KNOWN), None)
-        return _Here(envelope, state, envelope)
+            return Here(None, self.state(ALL_KNOWN), None)
+        return Here(envelope, state, envelope)
 
-    def _record_here(self, record_id: RecordId) -> _Here:
+    def _record_here(self, record_id: RecordId) -> Here:
         """The record's own copy or the list's, whichever began later, cut down to this record."""
         state = self.state(ALL_KNOWN)
         bases, store = self.engine.bases, self.declared.store
@@ -115,9 +119,9 @@ class Subject:
             envelope = _with_validators(listed, own)
         since = ALL_KNOWN if envelope is None else envelope.began
         over = [write for write in state.writes if write.settled_seq > since]
-        return _Here(envelope, replace(state, writes=over), own)
+        return Here(envelope, replace(state, writes=over), own)
 
-    def is_held(self, here: _Here) -> bool:
+    def is_held(self, here: Here) -> bool:
         """Writes that wait hold a read, unless there is nothing to show them on [Backbone: dirty collections]."""
         if (self.fetch.when_dirty or self.declared.when_dirty) != "local" or not here.state.waiting:
             return False
@@ -164,7 +168,7 @@ def _cut(envelope: Envelope, declared: Declaration, record_id: RecordId) -> Enve
 
 def look(subject: Subject) -> Loaded:
     """Give the view from what is here, without a request; empty where nothing is."""
-    return _from_here(subject, subject.here(), UNASKED)
+    return from_here(subject, subject.here(), UNASKED)
 
 
 def look_again(subject: Subject, loaded: Loaded) -> Loaded:
@@ -173,33 +177,35 @@ def look_again(subject: Subject, loaded: Loaded) -> Loaded:
     return replace(loaded, view=subject.view(loaded.envelope, state), seen=state.settled_seq)
 
 
-def _from_here(subject: Subject, here: _Here, reason: str | None) -> Loaded:
+def from_here(subject: Subject, here: Here, reason: str | None) -> Loaded:
+    """Give what is here, and why it is not asked for anew."""
     source = "local" if here.envelope is None else "cache"
-    age = None if here.envelope is None else _age(subject.engine, here.envelope)
+    age = None if here.envelope is None else age_of(subject.engine, here.envelope)
     view = subject.view(here.envelope, here.state)
     return Loaded(view, source, here.state.settled_seq, age, reason, here.envelope)
 
 
-def _age(engine: Engine, envelope: Envelope) -> float:
+def age_of(engine: Engine, envelope: Envelope) -> float:
+    """Give the age of a copy, seconds."""
     return max(0.0, engine.clock() - envelope.asked_at)
 
 
 # --- with one ------------------------------------------------------------------------------------------------
 
 
-def fetch(subject: Subject) -> Loaded:
-    """Fetch a list or a record, or give the copy with the reason why; empty where the upstream has no such record.
+def without_asking(subject: Subject, here: Here) -> Loaded | None:
+    """Give what is here where the upstream is not to be asked, whatever its age; None where it is."""
+    if find(subject.path, dict(subject.fetch.params)):
+        # A collection under, or a record, that the upstream has not numbered: no temporary id ever goes there.
+        return from_here(subject, here, UNNUMBERED)
+    return from_here(subject, here, HELD) if subject.is_held(here) else None
+
+
+def ask(subject: Subject, here: Here) -> Loaded:
+    """Ask for a list or a record, or give the copy with the reason why; empty where the upstream has no such record.
 
     Raises ``NotCached`` where nothing is here, ``UpstreamError`` for an error status, ``NoCredentials``.
     """
-    here = subject.here()
-    if find(subject.path, dict(subject.fetch.params)):
-        # A collection under, or a record, that the upstream has not numbered: no temporary id ever goes there.
-        return _from_here(subject, here, UNNUMBERED)
-    if subject.is_held(here):
-        return _from_here(subject, here, HELD)
-    if here.envelope is not None and _age(subject.engine, here.envelope) < subject.fetch.max_age:
-        return _from_here(subject, here, None)
     asked_at = subject.engine.clock()
     outcome = _get(subject, here.validated)
     match outcome.meaning:
@@ -285,7 +291,7 @@ def _validators(subject: Subject, outcome: ReadOutcome) -> dict[str, str]:
     return {} if validator is None else {str(subject.record_id): validator}
 
 
-def _keep(subject: Subject, here: _Here, outcome: ReadOutcome, asked_at: float) -> Loaded:
+def _keep(subject: Subject, here: Here, outcome: ReadOutcome, asked_at: float) -> Loaded:
     """Replace the copy by what came, and lay over it what was settled since the request began, or waits."""
     key = subject.declared.key_attribute
     records = outcome.records
@@ -315,13 +321,18 @@ def _merged(old: list[Attributes], new: list[Attributes], key: str | None) -> li
     return list(by_key.values())
 
 
-def _fall_back(subject: Subject, here: _Here, outcome: ReadOutcome) -> Loaded:
-    limit = subject.engine.config.stale_if_error
-    if here.envelope is not None and limit is not None and _age(subject.engine, here.envelope) > limit:
+def _fall_back(subject: Subject, here: Here, outcome: ReadOutcome) -> Loaded:
+    if here.envelope is not None and not is_showable(subject, here):
         here = replace(here, envelope=None, state=subject.state(ONLY_PENDING))
     if here.envelope is None and not here.state.writes:
         raise NotCached(f"{outcome.reason} No copy of {subject.path} is kept here.", outcome.retry_after)
-    return _from_here(subject, here, outcome.reason)
+    return from_here(subject, here, outcome.reason)
+
+
+def is_showable(subject: Subject, here: Here) -> bool:
+    """Whether there is a copy that may be shown although it is stale (RFC 5861 §4)."""
+    limit = subject.engine.config.stale_if_error
+    return here.envelope is not None and (limit is None or age_of(subject.engine, here.envelope) <= limit)
 
 
 def _error(outcome: ReadOutcome) -> UpstreamError:

@@ -1,0 +1,53 @@
+"""How fresh is fresh enough: take the copy, take it and refresh it afterwards, or ask (RFC 9111 §4.2, RFC 5861 §3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from ..types import Declaration
+
+
+class Step(Enum):
+    """What a read does that has a copy, or none."""
+
+    #: The copy is young: no request.
+    COPY = auto()
+    #: The copy may be shown while a newer one is fetched after the response.
+    COPY_AND_REFRESH = auto()
+    #: Ask the upstream, and wait for it.
+    ASK = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How old a copy may be, seconds: to need no request, and to be shown while another is fetched."""
+
+    young: float = 0.0
+    refreshed: float = 0.0
+
+    @property
+    def takes_copies(self) -> bool:
+        """Whether less than the upstream's last word will do."""
+        return self.young > 0 or self.refreshed > 0
+
+    def step(self, age: float | None) -> Step:
+        """Choose what to do with a copy of this age in seconds; None: there is no copy."""
+        if age is None:
+            return Step.ASK
+        if age < self.young:
+            return Step.COPY
+        return Step.COPY_AND_REFRESH if age < self.refreshed else Step.ASK
+
+
+def tolerance(asked: float | None, declared: Declaration, *, looked_at: bool) -> Tolerance:
+    """Tell what one call tolerates.
+
+    ``asked`` is the call's own ``max_age`` and its last word, so that 0 asks in any case. Without one, a ``fetch``
+    asks however young the copy is, unless the collection declares that copies may be refreshed afterwards; a
+    collection that is merely looked at also takes a copy as young as it declares.
+    """
+    if asked is not None:
+        return Tolerance(asked)
+    window = declared.stale_while_revalidate
+    return Tolerance(declared.max_age if looked_at else 0.0, declared.max_age + window if window > 0 else 0.0)
