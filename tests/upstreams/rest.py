@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -48,6 +49,7 @@ class RestUpstream(HostileUpstream):
         self._keys: dict[str, Behaviour] | None = {} if keys else None
         self._headers = dict(headers or {})
         self._numbers = itertools.count(101)
+        self._one_at_a_time = threading.Lock()
 
     # --- what a test looks at -------------------------------------------------------------------------------
 
@@ -87,11 +89,13 @@ class RestUpstream(HostileUpstream):
 
     def _handle(self, received: Received) -> Behaviour:
         key = received.headers.get("Idempotency-Key")
-        if self._keys is None or key is None:
-            return self._answer(received)
-        if key not in self._keys:
-            self._keys[key] = self._answer(received)
-        return self._keys[key]
+        # Each connection has a thread of its own, and a row is looked for before it is changed.
+        with self._one_at_a_time:
+            if self._keys is None or key is None:
+                return self._answer(received)
+            if key not in self._keys:
+                self._keys[key] = self._answer(received)
+            return self._keys[key]
 
     def _answer(self, received: Received) -> Behaviour:
         path = urlsplit(received.target).path
