@@ -1,9 +1,13 @@
 """A process that is warm, and forks another one for each job: what it runs in may be killed at any of its effects.
 
-    python -m tests.kills.forks          # one job a line on stdin, as JSON; one answer a line on stdout
+    python -m tests.kills.forks [URL]    # one job a line on stdin, as JSON; one answer a line on stdout, after "warm"
+
+The URL is that of a PostgreSQL database; without one, the outbox is the SQLite file in the app's instance folder.
 
 A job names what to do (see ``JOBS``), the app's instance folder, the upstream's URL, how far in the future the process
 lives, and perhaps where it dies: ``[7, "before"]`` is right before the seventh effect, ``[7, "after"]`` right after it.
+``[7, "sent"]`` is when a statement is with the server, and no answer has come; where the seventh effect is none that
+a server answers, it is the same as "after".
 
 Effects are what another process, or the upstream, could see: each SQL statement, BEGIN and COMMIT among them, each
 connection that is made, each call that sends bytes and each that gets some.
@@ -21,23 +25,30 @@ import socket
 import sqlite3
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
+import sqlalchemy
 from flask import Flask
 
 from flask_dualstorage import Collection, DualStorage, Rejected, extension
 from flask_dualstorage.extension import AppDualStorage
+from flask_dualstorage.storage import database
 from flask_dualstorage.tokens import make_nonce
 from flask_dualstorage.user_storage import UserStorage
 from tests.upstreams.hostile import answer
 from tests.upstreams.rest import RestUpstream
 from tests.whole import PATIENT, storage_of
 
-#: Where to die: before or after which effect.
+#: The PostgreSQL database of all jobs, None for a SQLite file of each instance.
+DATABASE_URL = sys.argv[1] if __name__ == "__main__" and len(sys.argv) > 1 else None
+
+#: Where to die: at which effect, and "before", "sent" or "after".
 Death = tuple[int, str]
 
 
@@ -50,12 +61,18 @@ class Job:
     url: str
     ahead: float = 0.0
     death: Death | None = None
+    #: Whether it makes the tables first, where the database is a server's.
+    makes_tables: bool = False
     config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a forked process ended: ``trace`` has a line "before 7 COMMIT" or "after 7 COMMIT" for each effect."""
+    """How a forked process ended.
+
+    ``trace`` has a line "before 7 COMMIT" and one "after 7 COMMIT" for each effect; between them "sent 7 COMMIT", where
+    a server answers it.
+    """
 
     killed: bool
     trace: list[str]
@@ -67,13 +84,17 @@ class Ended:
         return sum(line.startswith("before ") for line in self.trace)
 
     def committed(self, what: str) -> bool:
-        """Whether a statement was run and then committed: ``INSERT INTO write`` accepts a write."""
-        over = [line.split(" ", 2)[2] for line in self.trace if line.startswith("after ")]
+        """Whether a statement was run and then committed: ``INSERT INTO write`` accepts a write.
+
+        What a server has got it does, whether its client lives to hear of it or not.
+        """
+        over = [line.split(" ", 2)[2] for line in self.trace if line.startswith(("sent ", "after "))]
         return what in over and "COMMIT" in over[over.index(what) :]
 
-    def last(self, what: str) -> int:
-        """The number of the last effect of this name."""
-        return max(int(line.split(" ", 2)[1]) for line in self.trace if line.endswith(f" {what}"))
+    def numbers(self, what: str) -> list[int]:
+        """The numbers of the effects of this name."""
+        lines = [line.split(" ", 2) for line in self.trace]
+        return [int(number) for when, number, name in lines if (when, name) == ("before", what)]
 
 
 # --- effects -----------------------------------------------------------------------------------------------
@@ -86,23 +107,40 @@ class Effects:
         self._death = None if death is None else tuple(death)
         self._pipe = pipe
         self._numbers = itertools.count(1)
+        #: What each thread is at.
+        self._here = threading.local()
 
     def around(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
         """Make a call that is an effect."""
         number = next(self._numbers)
         self._pass(number, "before", what)
+        self._here.now = number, what
         result = call(*args)
+        self._here.now = None
         self._pass(number, "after", what)
         return result
+
+    def sent(self) -> None:
+        """Note that what this thread is at is with the server."""
+        if now := getattr(self._here, "now", None):
+            self._here.now = None
+            self._pass(now[0], "sent", now[1])
 
     def _pass(self, number: int, when: str, what: str) -> None:
         # In one piece, whichever thread it is: shorter than PIPE_BUF.
         os.write(self._pipe, f"{when} {number} {what}\n".encode())
-        if (number, when) == self._death:
+        if (number, when) == self._death or (when == "after" and (number, "sent") == self._death):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def watch(self) -> None:
-        """Number the statements of SQLite and the system calls of sockets from here on, whoever makes them."""
+        """Number SQL statements and the system calls of sockets from here on, whoever makes them."""
+        self._watch_sqlite()
+        self._watch_postgresql()
+        # _socket.socket's own methods: its Python class is where they are found first.
+        for name in ("connect", "send", "recv_into"):
+            setattr(socket.socket, name, self._numbered(name, getattr(socket.socket, name)))
+
+    def _watch_sqlite(self) -> None:
         around = self.around
 
         class Cursor(sqlite3.Cursor):
@@ -115,15 +153,47 @@ class Effects:
 
         # Where SQLAlchemy looks for it.
         sqlite3.dbapi2.connect = functools.partial(sqlite3.connect, factory=Connection)  # type: ignore[attr-defined]
-        # _socket.socket's own methods: its Python class is where they are found first.
-        for name in ("connect", "send", "recv_into"):
-            setattr(socket.socket, name, self._numbered(name, getattr(socket.socket, name)))
+
+    def _watch_postgresql(self) -> None:
+        around, sent = self.around, self.sent
+
+        class Cursor(psycopg.Cursor[Any]):
+            def execute(self, sql: Any, *args: Any, **options: Any) -> Any:
+                return around(_name(str(sql)), functools.partial(super().execute, **options), sql, *args)
+
+        class Connection(psycopg.Connection[Any]):
+            def wait(self, steps: Any, *args: Any, **options: Any) -> Any:
+                return super().wait(_telling(steps, sent), *args, **options)
+
+            def commit(self) -> None:
+                around("COMMIT", super().commit)
+
+        def connect(*args: Any, **options: Any) -> Any:
+            # Nothing is prepared: so a statement goes to the server as a whole, whatever was there before it.
+            options |= {"cursor_factory": Cursor, "prepare_threshold": None}
+            return around("connect", functools.partial(Connection.connect, **options), *args)
+
+        psycopg.connect = connect  # type: ignore[assignment]
 
     def _numbered(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *args: self.around(name, method, *args)
 
 
+def _telling(steps: Any, sent: Callable[[], None]) -> Generator[Any, Any, Any]:
+    """Take the driver's steps, and tell when all bytes are out: it wants nothing any more but to read."""
+    try:
+        wants = next(steps)
+        while True:
+            if wants == psycopg.waiting.Wait.R:
+                sent()
+            wants = steps.send((yield wants))
+    except StopIteration as end:
+        return end.value
+
+
 def _name(sql: str) -> str:
+    if sql.endswith("FOR UPDATE"):
+        return "lock"
     return " ".join(sql.split()[:3]).replace('"', "")
 
 
@@ -141,6 +211,8 @@ def make_storage(job: Job) -> AppDualStorage:
     """Make the app of a job, as a process that starts makes it."""
     ahead = job.ahead
     extension.time = SimpleNamespace(time=lambda: time.time() + ahead, monotonic=time.monotonic)  # type: ignore[attr-defined]
+    now = sqlalchemy.text("SELECT extract(epoch from clock_timestamp()) + :ahead")
+    database._SERVER_TIME = database.Statement(now.bindparams(ahead=ahead))
     app = Flask("app", instance_path=job.instance)
     app.config.update(
         SECRET_KEY="for tests",
@@ -148,6 +220,8 @@ def make_storage(job: Job) -> AppDualStorage:
         DUALSTORAGE_TIMEOUT=PATIENT,
         **job.config,
     )
+    if DATABASE_URL:
+        app.config["DUALSTORAGE_DATABASE_URL"] = DATABASE_URL
     dualstorage = DualStorage()
     dualstorage.register(Notes)
     dualstorage.init_app(app)
@@ -257,6 +331,8 @@ def run(job: Job, pipe: int) -> Any:
     """Do a job in this process, its effects numbered."""
     Effects(job.death, pipe).watch()
     storage = make_storage(job)
+    if job.makes_tables:
+        storage.init_db()
     return JOBS[job.do](storage.for_user("alice"))
 
 
@@ -297,12 +373,15 @@ def warm_up() -> None:
     """Do everything once in this process: modules are imported and statements compiled for all forks to come."""
     with tempfile.TemporaryDirectory() as folder, RestUpstream({"/people": [{"id": 1}], "/pets": []}) as upstream:
         storage = make_storage(Job("warm up", folder, upstream.url))
+        if DATABASE_URL:
+            storage.init_db()
         alice = storage.for_user("alice")
         upstream.then(answer(200, [{"id": 1}, {"id": 2}]), answer(200, []), answer(503))
         leave_a_graph(alice)
         alice.sync()
         alice.collection("people").fetch().get(1).save(age=42)
         storage.engine.upstream("default")._client.close()
+        storage.engine.outbox.database._drop()
     # What is here already is not collected in a fork, and so not copied for it.
     gc.freeze()
 
@@ -310,6 +389,8 @@ def warm_up() -> None:
 def main() -> None:
     """Fork for each job that comes in, until no more can come. The forks find all imported, and no thread running."""
     warm_up()
+    sys.stdout.write("warm\n")
+    sys.stdout.flush()
     for line in sys.stdin:
         job = Job(**json.loads(line))
         ended = fork(job)
