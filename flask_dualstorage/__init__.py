@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .collection import Collection
+from .dialect import Dialect
 from .errors import (
     CollectionUnknown,
     ConfigurationError,
@@ -21,7 +22,7 @@ from .errors import (
 from .extension import DualStorage
 from .model import Model, WriteResult
 from .sync.reports import PendingWrite, Status, SyncReport
-from .upstream.dialects import Dialect
+from .upstream import known as dialects
 
 __all__ = [
     "Collection",
@@ -45,4 +46,5 @@ __all__ = [
     "ValidationFailed",
     "WriteBusy",
     "WriteResult",
+    "dialects",
 ]

@@ -396,14 +396,15 @@ class Collection:
 
     def _make_declaration(self, url: str, store: str) -> Declaration:
         config = self._engine.config
+        dialect = self.dialect or self._engine.dialect(self.upstream)
         return Declaration(
             collection=self.name if self._registered else "",
             store=store,
             url=url,
             params=self.params,
             upstream=self.upstream,
-            id_attribute=self.id_attribute or self.model.id_attribute or (self.dialect or Dialect()).id_attribute,
-            update_method=(self.dialect or Dialect()).update_method,
+            id_attribute=self.id_attribute or self.model.id_attribute or dialect.id_attribute,
+            dialect=dialect,
             when_dirty=self.when_dirty or config.when_dirty,
             in_doubt=self.in_doubt or config.in_doubt,
             coalesce=self.coalesce,

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from .dialect import Dialect
 from .errors import ConfigurationError
 
 PREFIX = "DUALSTORAGE_"
@@ -27,7 +28,8 @@ class UpstreamConfig:
     """One upstream: where it is, how long it may take, and what it is known to honour.
 
     ``timeout`` is (seconds to connect, seconds for the whole answer). ``honours_keys`` is False, True, or for
-    how many seconds this upstream answers a repeated idempotency key with its first answer.
+    how many seconds this upstream answers a repeated idempotency key with its first answer. ``dialect`` is how it
+    speaks, where a collection says nothing else.
     """
 
     name: str
@@ -36,6 +38,7 @@ class UpstreamConfig:
     offline_status_codes: OfflineCodes = (408, 502, 503, 504)
     idempotency_header: str | None = "Idempotency-Key"
     honours_keys: bool | float = False
+    dialect: Dialect | None = None
     breaker_threshold: int = 3
     breaker_cooldown: float = 5.0
     max_response_bytes: int = 32 * 1024 * 1024
@@ -210,6 +213,12 @@ def _honours_keys(key: str, value: Any) -> bool | float:
     raise _wrong(key, value, "True, False, or for how many seconds the upstream remembers a key")
 
 
+def _dialect(key: str, value: Any) -> Dialect | None:
+    if value is None or isinstance(value, Dialect):
+        return value
+    raise _wrong(key, value, "a flask_dualstorage.Dialect, such as dialects.drf, or None")
+
+
 def _header_name(key: str, value: Any) -> str | None:
     if value is None or (isinstance(value, str) and value and value.replace("-", "").isalnum() and value.isascii()):
         return value
@@ -273,6 +282,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "IDEMPOTENCY_HEADER": _header_name,
     "HONOURS_KEYS": _honours_keys,
     "CREDENTIAL_PROBE": _path_or_none,
+    "DIALECT": _dialect,
     "BREAKER_THRESHOLD": _count,
     "BREAKER_COOLDOWN": _seconds,
     "SYNC_BUDGET": _seconds,

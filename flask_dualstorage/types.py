@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from .dialect import Dialect
+
 #: A value that JSON can hold.
 Json = Any
 #: One record's attributes, by field name.
@@ -135,6 +137,8 @@ class Outcome:
     reason: str | None = None
     problem: Attributes | None = None
     response: Any = None
+    #: The record is not there any more.
+    gone: bool = False
     #: A write in doubt waits for its owner, whatever the policy.
     hold: bool = False
 
@@ -155,6 +159,10 @@ class Envelope:
     validators: dict[str, str] = field(default_factory=dict)
     etag: str | None = None
     last_modified: str | None = None
+
+
+#: How most APIs speak.
+PLAIN = Dialect()
 
 
 def _itself(value: Json) -> Json:
@@ -180,7 +188,7 @@ class Declaration:
     params: Mapping[str, RecordId] = field(default_factory=dict)
     upstream: str = "default"
     id_attribute: str = "id"
-    update_method: str = "PUT"
+    dialect: Dialect = PLAIN
     singleton: bool = False
     when_dirty: str = "local"
     in_doubt: str = "auto"

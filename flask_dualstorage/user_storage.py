@@ -176,7 +176,16 @@ class UserStorage:
                 raise CollectionUnknown(_not_here(write))
             return self._make(write.collection, write.params).declared_for(write)
         config = self._engine.config
-        return Declaration("", write.store, write.url, upstream=write.upstream, in_doubt=config.in_doubt)
+        dialect = self._engine.dialect(write.upstream)
+        return Declaration(
+            "",
+            write.store,
+            write.url,
+            upstream=write.upstream,
+            id_attribute=dialect.id_attribute,
+            dialect=dialect,
+            in_doubt=config.in_doubt,
+        )
 
     def _make(self, name: str, params: Mapping[str, RecordId]) -> Collection:
         cls = self._registry.collections.get(name)
@@ -220,6 +229,7 @@ class UserStorage:
             raise ConfigurationError(f"{cls.__name__} stands alone and has neither url nor url_root; declare one.")
         path = "/" + str(root if url is None else url).strip("/")
         config = self._engine.config
+        dialect = self._engine.dialect(cls.upstream)
 
         def declared() -> Declaration:
             return Declaration(
@@ -227,7 +237,8 @@ class UserStorage:
                 store=str(ask(blank.store_name) or ("/" + str(root or url).strip("/"))),
                 url=path,
                 upstream=cls.upstream,
-                id_attribute=cls.id_attribute or "id",
+                id_attribute=cls.id_attribute or dialect.id_attribute,
+                dialect=dialect,
                 singleton=url is not None,
                 when_dirty=config.when_dirty,
                 in_doubt=config.in_doubt,

@@ -6,11 +6,13 @@ Nothing else in the package looks at a status code.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from urllib.parse import unquote
 
-from ..types import Answer, Attributes, Failure, Fault, Json, Kind, Meaning, Outcome, RecordId
+from ..dialect import Dialect
+from ..types import PLAIN, Answer, Attributes, Failure, Fault, Json, Kind, Meaning, Outcome, RecordId
+from . import envelopes
 from .backoff import retry_after
 from .problems import problem_of
 from .values import MAX_DEPTH, BadAnswer, as_record, has_all, is_too_deep, usable_id
@@ -27,7 +29,7 @@ class Sent:
     """What the table must know of the write that was sent.
 
     ``wanted`` is the whole record as it should be, ``changed`` what of it this write sets, ``chosen_id`` the id
-    that we gave a create, or the record's.
+    that we gave a create, or the record's. ``parse`` takes the record out of a 2xx: None where it tells none.
     """
 
     kind: Kind
@@ -36,6 +38,7 @@ class Sent:
     chosen_id: RecordId | None
     id_attribute: str
     parse: Callable[[Json], Json]
+    dialect: Dialect = PLAIN
 
 
 def is_reachable(answer: Answer | Failure, offline_codes: Collection[int]) -> bool:
@@ -50,14 +53,88 @@ def write_outcome(sent: Sent, answer: Answer | Failure, offline_codes: Collectio
     if isinstance(answer, Failure):
         return _failed(answer)
     status = answer.status_code
+    succeeded = 200 <= status < 300
+    if not (succeeded and _is_replayed(sent.dialect, answer)):
+        try:
+            named = envelopes.override(sent.dialect, sent.kind, answer)
+        except BadAnswer as error:
+            return _unreadable(answer, str(error))
+        if named is not None:
+            return _as_named(sent, answer, named, now)
     if status in NOT_NOW:
         return _not_now(answer, now)
     if status in offline_codes:
-        reason = f"The upstream is offline (status {status})."
-        return Outcome(Meaning.UNREACHABLE, status, reason=reason, response=answer)
-    if 200 <= status < 300:
-        return _applied(sent, answer)
-    return _not_applied(sent, answer)
+        return _offline(answer)
+    return _applied(sent, answer) if succeeded else _not_applied(sent, answer)
+
+
+def _is_replayed(dialect: Dialect, answer: Answer) -> bool:
+    """Say whether this is the first answer to the key again: its success counts as the first one did."""
+    return dialect.replayed_header is not None and dialect.replayed_header in answer.headers
+
+
+def _offline(answer: Answer) -> Outcome:
+    reason = f"The upstream is offline (status {answer.status_code})."
+    return Outcome(Meaning.UNREACHABLE, answer.status_code, reason=reason, response=answer)
+
+
+def _as_named(sent: Sent, answer: Answer, named: str, now: float) -> Outcome:
+    """Give the outcome that the dialect names for an answer."""
+    if named == "not_now":
+        return _not_now(answer, now)
+    if named == "unreachable":
+        return _offline(answer)
+    return _NAMED[named](sent, answer)
+
+
+def _unauthorized(sent: Sent, answer: Answer) -> Outcome:
+    return _with_problem(sent, Meaning.UNAUTHORIZED, answer, "The upstream wants a fresh credential.")
+
+
+def _doubtful(sent: Sent, answer: Answer) -> Outcome:
+    return _with_problem(sent, Meaning.IN_DOUBT, answer, f"The upstream failed (status {answer.status_code}); {DOUBT}")
+
+
+def _rejected(sent: Sent, answer: Answer) -> Outcome:
+    return _with_problem(sent, Meaning.REJECTED, answer, f"The upstream refused it (status {answer.status_code}).")
+
+
+def _gone(sent: Sent, answer: Answer) -> Outcome:
+    """The upstream has no such record: so it is deleted, and can not be updated; of a create it says nothing good."""
+    match sent.kind:
+        case Kind.DELETE:
+            return Outcome(Meaning.APPLIED, answer.status_code, record_id=sent.chosen_id, response=answer)
+        case Kind.UPDATE:
+            lost = _with_problem(sent, Meaning.CONFLICT, answer, "The record was deleted upstream.")
+            return replace(lost, gone=True)
+        case _:
+            return _rejected(sent, answer)
+
+
+def _conflict(sent: Sent, answer: Answer) -> Outcome:
+    """Another record is there, or another version of it: the answer may tell it, else it is still to be read."""
+    if sent.chosen_id is None:
+        return _rejected(sent, answer)
+    outcome = _with_problem(sent, Meaning.CONFLICT, answer, ANOTHER)
+    there = envelopes.existing_in(sent.dialect, _json(answer))
+    return outcome if there is None else settle_conflict(sent, outcome, there, strong_validator(answer.headers))
+
+
+def _existing(sent: Sent, answer: Answer) -> Outcome:
+    """A success that may have changed nothing: it tells the record that is there, which is compared."""
+    try:
+        there = _told(sent, answer)
+    except BadAnswer as error:
+        return _unreadable(answer, str(error))
+    outcome = Outcome(Meaning.CONFLICT, answer.status_code, reason=ANOTHER, response=answer)
+    return settle_conflict(sent, outcome, there, strong_validator(answer.headers)) if there else outcome
+
+
+def _json(answer: Answer) -> Json:
+    try:
+        return body_of(answer)
+    except BadAnswer:
+        return None
 
 
 def _not_applied(sent: Sent, answer: Answer) -> Outcome:
@@ -65,19 +142,17 @@ def _not_applied(sent: Sent, answer: Answer) -> Outcome:
     status = answer.status_code
     match sent.kind, status:
         case _, 401:
-            return _with_problem(Meaning.UNAUTHORIZED, answer, "The upstream wants a fresh credential.")
+            return _unauthorized(sent, answer)
         case Kind.DELETE, 404 | 410:
-            return Outcome(Meaning.APPLIED, status, record_id=sent.chosen_id, response=answer)
+            return _gone(sent, answer)
         case Kind.UPDATE, 404 | 410:
-            return _with_problem(Meaning.CONFLICT, answer, "The record was deleted upstream.")
-        case (Kind.UPDATE | Kind.DELETE, 409 | 412 | 428):
-            return _with_problem(Meaning.CONFLICT, answer, ANOTHER)
-        case Kind.CREATE, 409 | 412 if sent.chosen_id is not None:
-            return _with_problem(Meaning.CONFLICT, answer, ANOTHER)
+            return _gone(sent, answer)
+        case (Kind.UPDATE | Kind.DELETE, 409 | 412 | 428) | (Kind.CREATE, 409 | 412):
+            return _conflict(sent, answer)
         case _ if status >= 500 and status not in (501, 505):
-            return _with_problem(Meaning.IN_DOUBT, answer, f"The upstream failed (status {status}); {DOUBT}")
+            return _doubtful(sent, answer)
         case _:
-            return _with_problem(Meaning.REJECTED, answer, f"The upstream refused it (status {status}).")
+            return _rejected(sent, answer)
 
 
 def _failed(failure: Failure) -> Outcome:
@@ -96,8 +171,8 @@ def _not_now(answer: Answer, now: float) -> Outcome:
     )
 
 
-def _with_problem(meaning: Meaning, answer: Answer, reason: str) -> Outcome:
-    problem = problem_of(answer)
+def _with_problem(sent: Sent, meaning: Meaning, answer: Answer, reason: str) -> Outcome:
+    problem = problem_of(answer, sent.dialect.errors_at)
     detail = problem.get("detail")
     text = f"{reason} {detail:.300}" if isinstance(detail, str) and detail else reason
     return Outcome(meaning, answer.status_code, reason=text, problem=problem, response=answer)
@@ -113,9 +188,11 @@ def _applied(sent: Sent, answer: Answer) -> Outcome:
     except BadAnswer as error:
         return _unreadable(answer, str(error))
     record_id = _id_of(sent, told)
-    if record_id is None and location_id(answer) is None:
+    if record_id is None and location_id(answer, sent.dialect) is None:
         return _unreadable(answer, f"it names no {sent.id_attribute!r} for the new record")
     record = {**sent.wanted, **told}
+    if sent.dialect.version_from is not None and sent.dialect.version_from not in told:
+        record.pop(sent.dialect.version_from, None)
     if record_id not in (None, ONLY):
         record[sent.id_attribute] = record_id
     return Outcome(
@@ -131,7 +208,8 @@ def _applied(sent: Sent, answer: Answer) -> Outcome:
 def _told(sent: Sent, answer: Answer) -> Attributes:
     """Read the record out of a 2xx: nothing, a part, or all of it. Raises ``BadAnswer``."""
     body = body_of(answer)
-    return {} if body is None else as_record(sent.parse(body))
+    told = None if body is None else sent.parse(body)
+    return {} if told is None else as_record(told)
 
 
 def body_of(answer: Answer) -> Json:
@@ -167,9 +245,11 @@ def _id_of(sent: Sent, told: Attributes) -> RecordId | None:
     return sent.chosen_id
 
 
-def location_id(answer: Answer) -> str | None:
-    """Give the id that a create's ``Location`` ends in (RFC 9110 §10.2.2), still to be read again."""
+def location_id(answer: Answer, dialect: Dialect = PLAIN) -> str | None:
+    """Give the id in a create's ``Location`` (RFC 9110 §10.2.2), still to be read again."""
     path = answer.headers.get("Location", "").partition("?")[0].partition("#")[0].rstrip("/")
+    behind = dialect.urls.get("record", "").partition("{id}")[2].rstrip("/")
+    path = path.removesuffix(dialect.suffix).removesuffix(behind)
     text = unquote(path.rpartition("/")[2])
     return text if usable_id(text) else None
 
@@ -178,6 +258,18 @@ def strong_validator(headers: Mapping[str, str]) -> str | None:
     """Give the ETag if it is strong: only such a one may go out as ``If-Match`` (RFC 9110 §13.1.1)."""
     etag = headers.get("ETag")
     return etag if etag and not etag.startswith("W/") else None
+
+
+#: What the names of outcome overrides stand for; the two that need no write are beside it.
+_NAMED: dict[str, Callable[[Sent, Answer], Outcome]] = {
+    "applied": _applied,
+    "conflict": _conflict,
+    "existing": _existing,
+    "gone": _gone,
+    "in_doubt": _doubtful,
+    "rejected": _rejected,
+    "unauthorized": _unauthorized,
+}
 
 
 def settle_conflict(sent: Sent, outcome: Outcome, theirs: Attributes | None, validator: str | None) -> Outcome:
@@ -222,28 +314,54 @@ class ReadOutcome:
     answer: Answer | None = None
 
 
-def read_outcome(answer: Answer | Failure, offline_codes: Collection[int], now: float) -> ReadOutcome:
-    """Give the outcome of a read (DESIGN §4.2, steps 3 to 5)."""
+def read_outcome(
+    answer: Answer | Failure,
+    offline_codes: Collection[int],
+    now: float,
+    dialect: Dialect = PLAIN,
+    operation: str = "record",
+) -> ReadOutcome:
+    """Give the outcome of a read (DESIGN §4.2, steps 3 to 5); ``operation`` is ``"list"`` or ``"record"``."""
     if isinstance(answer, Failure):
         return ReadOutcome(ReadMeaning.UNAVAILABLE, reason=answer.reason)
-    status = answer.status_code
-    if status in NOT_NOW or status in offline_codes:
-        wait = retry_after(answer.headers.get("Retry-After"), now)
-        return ReadOutcome(
-            ReadMeaning.UNAVAILABLE,
-            reason=f"The upstream is offline (status {status}).",
-            retry_after=wait,
-            answer=answer,
-        )
-    if status == 304:
-        return ReadOutcome(ReadMeaning.NOT_MODIFIED, answer=answer)
-    if status in (404, 410):
-        return ReadOutcome(ReadMeaning.GONE, reason=f"The upstream has nothing there (status {status}).", answer=answer)
-    if not 200 <= status < 300:
-        return ReadOutcome(ReadMeaning.ERROR, reason=f"The upstream answered with status {status}.", answer=answer)
     try:
-        return ReadOutcome(ReadMeaning.FRESH, body_of(answer), answer=answer)
+        named = envelopes.override(dialect, operation, answer)
+        meaning = _READ_AS.get(named or "") or _read_meaning(answer.status_code, offline_codes)
+        body = body_of(answer) if meaning is ReadMeaning.FRESH else None
     except BadAnswer as error:
-        return ReadOutcome(
-            ReadMeaning.UNAVAILABLE, reason=f"The upstream's answer can not be used: {error}.", answer=answer
-        )
+        reason = f"The upstream's answer can not be used: {error}."
+        return ReadOutcome(ReadMeaning.UNAVAILABLE, reason=reason, answer=answer)
+    reason = _READ_REASONS[meaning].format(status=answer.status_code)
+    if named == "unauthorized":
+        reason = "The upstream wants a fresh credential."
+    wait = retry_after(answer.headers.get("Retry-After"), now) if meaning is ReadMeaning.UNAVAILABLE else None
+    return ReadOutcome(meaning, body, reason=reason or None, retry_after=wait, answer=answer)
+
+
+#: What an outcome override means for a read; what it does not say of one is left to the table.
+_READ_AS = {
+    "applied": ReadMeaning.FRESH,
+    "gone": ReadMeaning.GONE,
+    "in_doubt": ReadMeaning.UNAVAILABLE,
+    "not_now": ReadMeaning.UNAVAILABLE,
+    "rejected": ReadMeaning.ERROR,
+    "unauthorized": ReadMeaning.ERROR,
+    "unreachable": ReadMeaning.UNAVAILABLE,
+}
+_READ_REASONS = {
+    ReadMeaning.FRESH: "",
+    ReadMeaning.NOT_MODIFIED: "",
+    ReadMeaning.UNAVAILABLE: "The upstream is offline (status {status}).",
+    ReadMeaning.GONE: "The upstream has nothing there (status {status}).",
+    ReadMeaning.ERROR: "The upstream answered with status {status}.",
+}
+
+
+def _read_meaning(status: int, offline_codes: Collection[int]) -> ReadMeaning:
+    if status in NOT_NOW or status in offline_codes:
+        return ReadMeaning.UNAVAILABLE
+    if status == 304:
+        return ReadMeaning.NOT_MODIFIED
+    if status in (404, 410):
+        return ReadMeaning.GONE
+    return ReadMeaning.FRESH if 200 <= status < 300 else ReadMeaning.ERROR

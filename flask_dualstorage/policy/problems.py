@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 
+from ..dialect import Place
 from ..types import Answer, Attributes, Json
-from .values import is_too_deep
+from .envelopes import take
+from .values import BadAnswer, is_too_deep
 
 #: A refusal longer than this is kept by its status alone.
 MAX_PROBLEM_BYTES = 64 * 1024
@@ -16,11 +18,16 @@ _LISTS = ("errors", "details", "_issues", "detail")
 _GENERAL = frozenset({"errors", "error", "message", "non_field_errors"})
 
 
-def problem_of(answer: Answer) -> Attributes:
-    """Give the answer's problem as an object (RFC 9457 §3): its own members, ``status`` and ``title`` made sure."""
+def problem_of(answer: Answer, errors_at: Place = None) -> Attributes:
+    """Give the answer's problem as an object (RFC 9457 §3): its own members, ``status`` and ``title`` made sure.
+
+    ``errors_at`` is the place of its errors by field, where the dialect names one.
+    """
     body = _body(answer)
     problem: Attributes = dict(body) if isinstance(body, dict) else {}
-    if isinstance(body, list):
+    if errors_at is not None and (named := _named_errors(errors_at, body)):
+        problem["errors"] = named
+    elif isinstance(body, list):
         problem["errors"] = body
     if any(isinstance(problem.get(name), list) for name in ("title", "status")):
         # These are fields of the record here, and about to be overwritten by the problem's own.
@@ -32,6 +39,14 @@ def problem_of(answer: Answer) -> Attributes:
     if location and 300 <= answer.status_code < 400:
         problem.setdefault("detail", f"It redirects to {location[:500]}, which a write does not follow.")
     return problem
+
+
+def _named_errors(errors_at: Place, body: Json) -> dict[str, list[str]]:
+    """Read what stands where the dialect says, in any of the known shapes; empty where nothing does."""
+    try:
+        return field_errors({"errors": take(errors_at, body)})
+    except BadAnswer:
+        return {}
 
 
 def _body(answer: Answer) -> Json:

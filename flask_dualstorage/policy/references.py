@@ -67,11 +67,16 @@ def record_path(url: str, record_id: RecordId) -> str:
     ``.`` and ``..``: no encoding keeps a server from resolving them, for dots are unreserved
     (RFC 3986 §5.2.4, §6.2.2.2).
     """
+    return f"{url.rstrip('/')}/{path_segment(record_id)}"
+
+
+def path_segment(record_id: RecordId) -> str:
+    """Give an id percent-encoded into one segment of a path. Raises as ``record_path`` does."""
     text = str(record_id)
     if text in ("", ".", ".."):
         raise ValidationFailed({"id": f"{text!r} can not stand in a URL; give the record another id."})
     try:
-        return _below(url, text)
+        return quote(text, safe="")
     except UnicodeEncodeError:
         raise ValidationFailed({"id": "It holds characters that are no valid Unicode text."}) from None
 

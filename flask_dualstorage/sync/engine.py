@@ -13,6 +13,7 @@ from flask import Flask
 
 from .. import signals
 from ..config import Config, UpstreamConfig
+from ..dialect import Dialect
 from ..errors import ConfigurationError, NoCredentials
 from ..policy.backoff import LONGEST_RETRY_AFTER, retry_after
 from ..policy.hiding import Credential, credential_of, may_hide
@@ -20,7 +21,7 @@ from ..policy.outcomes import is_reachable
 from ..policy.settling import Rules
 from ..storage.base import Bases
 from ..storage.outbox import Outbox
-from ..types import Answer, Declaration, Failure, Fault, Request, Write
+from ..types import PLAIN, Answer, Declaration, Failure, Fault, Request, Write
 from ..upstream.breaker import Breaker
 from ..upstream.client import Client
 from .sharing import Flights
@@ -157,6 +158,11 @@ class Engine:
             found = self._upstreams.setdefault(name, created)
         return found
 
+    def dialect(self, name: str) -> Dialect:
+        """Give how an upstream speaks where a collection of it says nothing else."""
+        config = self.config.upstreams.get(name)
+        return PLAIN if config is None or config.dialect is None else config.dialect
+
     def has_upstream(self, name: str) -> bool:
         """Say whether an upstream of that name is configured: a stored write may be older than the config."""
         return name in self.config.upstreams
@@ -237,8 +243,16 @@ class Engine:
     def rules(self, declared: Declaration) -> Rules:
         """Give what decides over a write in doubt."""
         upstream = self.upstream(declared.upstream).config
-        honours = upstream.honours_keys if upstream.idempotency_header else False
-        return Rules(declared.in_doubt, honours, self.config.max_attempts)
+        own = declared.dialect.honours_keys
+        honours = upstream.honours_keys if own is None else own
+        return Rules(declared.in_doubt, honours if self.key_header(declared) else False, self.config.max_attempts)
+
+    def key_header(self, declared: Declaration) -> str | None:
+        """Give the header that carries a write's idempotency key; None where none is sent."""
+        own = declared.dialect.idempotency_header
+        if isinstance(own, str):
+            return own
+        return None if own is False else self.upstream(declared.upstream).config.idempotency_header
 
     def emit(self, signal: NamedSignal, **data: Any) -> None:
         """Send a signal; always after the commit of what it tells of."""

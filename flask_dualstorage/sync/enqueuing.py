@@ -12,7 +12,6 @@ from ..policy.settling import thaw
 from ..policy.values import changes, put_on
 from ..storage.outbox import OwnerTransaction
 from ..types import AT_ONCE, UNSETTLED, Attributes, Declaration, Kind, RecordId, State, Write
-from ..upstream.dialects import path_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,9 @@ def _waits_for_others(change: OwnerTransaction, entry: Entry) -> bool:
     """Say whether a write must go after others of other lanes (``policy.references.waits_for`` says which)."""
     if entry.unbound or change.is_under_new(entry.declared.url):
         return True
-    return entry.edit.kind is Kind.DELETE and change.has_under(path_of(entry.declared, entry.record_id))
+    declared = entry.declared
+    place = declared.url if declared.singleton else references.record_path(declared.url, entry.record_id)
+    return entry.edit.kind is Kind.DELETE and change.has_under(place)
 
 
 def new_write(entry: Entry, owner: str, now: float, state: State) -> Write:

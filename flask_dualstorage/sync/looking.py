@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import UpstreamUnreachable
+from ..policy import envelopes
 from ..policy.doubt import Search, Trace, look_for
 from ..policy.outcomes import body_of, is_reachable
 from ..policy.references import is_temp_id
 from ..policy.values import BadAnswer, as_records, usable_id
 from ..types import Answer, Attributes, Declaration, Failure, Meaning, Outcome, Request, Write
+from ..upstream.dialects import accept_of, list_path
 from .engine import Engine, log
 from .reports import pending_write
 from .sending import Call, guarded, send
@@ -41,7 +43,8 @@ class UpstreamReader:
 def look_and_send(engine: Engine, write: Write, declared: Declaration, auth: Any, call: Call) -> Outcome:
     """Look for what a create in doubt may have made; send it again, with its key, where it made nothing."""
     declared = replace(declared, url=write.url)
-    reader = UpstreamReader(engine, write.upstream, auth, declared.headers())
+    headers = {**accept_of(declared.dialect), **declared.headers()}
+    reader = UpstreamReader(engine, write.upstream, auth, headers)
     try:
         hook = engine.hooks.get("reconcile")
         search = _search_list(engine, write, declared, reader) if hook is None else _ask_app(hook, write, reader)
@@ -63,19 +66,20 @@ def _ask_app(hook: Callable[..., Any], write: Write, reader: UpstreamReader) -> 
 
 
 def _search_list(engine: Engine, write: Write, declared: Declaration, reader: UpstreamReader) -> Search:
-    answer = reader.get(declared.url)
+    answer = reader.get(list_path(declared))
     if not 200 <= answer.status_code < 300:
         raise UpstreamUnreachable(f"the list was answered with status {answer.status_code}.")
     if 'rel="next"' in answer.headers.get("Link", "") or answer.headers.get("Next-Page"):
         return Search(Trace.UNCLEAR)
-    listed = as_records(guarded(declared.parse_list)(body_of(answer)), declared.id_attribute)
+    found = envelopes.list_in(declared.dialect, body_of(answer))
+    listed = as_records(guarded(declared.parse_list)(found), declared.id_attribute)
     cached = engine.bases.get(write.owner, write.store)
     known = None if cached is None else {str(record.get(declared.id_attribute)) for record in cached.records}
     return look_for(_as_sent(write, declared), listed, known, declared.id_attribute)
 
 
 def _as_sent(write: Write, declared: Declaration) -> Attributes:
-    wanted = dict(write.attributes or {})
+    wanted = envelopes.writable(declared.dialect, write.attributes or {})
     if is_temp_id(wanted.get(declared.id_attribute)):
         del wanted[declared.id_attribute]
     return wanted

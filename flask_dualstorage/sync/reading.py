@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 
 from ..errors import NotCached, UpstreamError, UpstreamUnreachable, ValidationFailed
+from ..policy import envelopes
 from ..policy.outcomes import ReadMeaning, ReadOutcome, read_outcome, strong_validator
 from ..policy.problems import problem_of
 from ..policy.references import find
@@ -17,7 +18,7 @@ from ..policy.values import BadAnswer, as_record, as_records, same
 from ..policy.views import Seen, View, kept_validators, key_of, lay_over, newer
 from ..storage.outbox import StoreState
 from ..types import UNSETTLED, Attributes, Declaration, Envelope, Json, Kind, RecordId, Request
-from ..upstream.dialects import path_of
+from ..upstream.dialects import accept_of, list_path, path_of
 from .engine import Engine
 from .sending import guarded
 
@@ -87,7 +88,7 @@ class Subject:
     @property
     def path(self) -> str:
         """Where the upstream has it."""
-        return self.declared.url if self.record_id is None else path_of(self.declared, self.record_id)
+        return list_path(self.declared) if self.record_id is None else path_of(self.declared, self.record_id)
 
     def state(self, since: int) -> StoreState:
         """Read what lies over a base that began at ``since``."""
@@ -134,8 +135,9 @@ class Subject:
         """Run the app's hooks over an answer and check what they give. Raises ``BadAnswer``."""
         declared = self.declared
         if self.record_id is None:
-            return as_records(guarded(declared.parse_list)(body), declared.id_attribute)
-        record = as_record(guarded(declared.parse_record)(body))
+            listed = envelopes.list_in(declared.dialect, body)
+            return as_records(guarded(declared.parse_list)(listed), declared.id_attribute)
+        record = as_record(guarded(declared.parse_record)(envelopes.record_in(declared.dialect, body)))
         found = self.record_id if declared.singleton else record.setdefault(declared.id_attribute, self.record_id)
         if str(found) != str(self.record_id):
             raise BadAnswer(f"it holds the record {found!r:.60} where {self.record_id!r:.60} was asked")
@@ -253,10 +255,11 @@ def _get(subject: Subject, validated: Envelope | None) -> ReadOutcome:
     if not engine.may_ask(declared.upstream):
         return ReadOutcome(ReadMeaning.UNAVAILABLE, reason=AWAY, retry_after=upstream.breaker.open_for() or None)
     auth = engine.credentials(subject.owner, declared.upstream).require()
-    headers = {**declared.headers(), **_conditions(validated), **options.headers}
+    headers = {**accept_of(declared.dialect), **declared.headers(), **_conditions(validated), **options.headers}
     request = Request("GET", subject.path, headers, params=options.params or None)
     exchanged = engine.exchange(declared.upstream, request, auth, options.timeout)
-    outcome = read_outcome(exchanged.answer, exchanged.offline_codes, engine.clock())
+    operation = "list" if subject.record_id is None else "record"
+    outcome = read_outcome(exchanged.answer, exchanged.offline_codes, engine.clock(), declared.dialect, operation)
     if outcome.meaning is ReadMeaning.NOT_MODIFIED:
         if validated is None:
             reason = "The upstream answered 304 to a request without a condition."

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ConfigurationError, ValidationFailed
-from ..policy import outcomes, references
+from ..policy import envelopes, outcomes, references
 from ..policy.planning import is_due
 from ..policy.values import BadAnswer, as_record, changes, usable_id
 from ..storage.database import new_id
@@ -17,7 +17,6 @@ from ..types import (
     Attributes,
     Declaration,
     Json,
-    Kind,
     Meaning,
     Outcome,
     RecordId,
@@ -25,11 +24,8 @@ from ..types import (
     State,
     Write,
 )
-from ..upstream.dialects import check_no_temp_id, path_of, request_of
+from ..upstream.dialects import accept_of, chosen_id, fixed, headers_of, path_of
 from .engine import LEASE_GRACE, Engine, Exchanged, log
-
-JSON_TYPE = "application/json"
-_OF_WRITES = frozenset({"Content-Type", "If-Match"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +69,11 @@ def _freeze(change: OwnerTransaction, write: Write, declared: Declaration) -> Wr
     write = replace(write, refers=False)
     declared = replace(declared, url=write.url, store=write.store)
     try:
-        method, path, body = request_of(write, declared)
-        check_no_temp_id(path, body)
+        write = fixed(write, declared)
     except ValidationFailed as error:
         change.update(write, replace(write, state=State.REJECTED, not_before=None, reason=str(error)))
         return None
-    return replace(write, key=new_id(), key_since=change.now, method=method, path=path, body=body)
+    return replace(write, key=new_id(), key_since=change.now)
 
 
 def with_real_ids(write: Write, real: Mapping[str, RecordId]) -> Write:
@@ -111,7 +106,7 @@ def send(engine: Engine, write: Write, declared: Declaration, auth: Any, call: C
     except (ValidationFailed, ConfigurationError) as error:
         return _not_sent(error)
     try:
-        return _understand(_Sending(engine, write, declared, auth, call, request.headers), exchanged)
+        return _understand(_Sending(engine, write, declared, auth, call), exchanged)
     except Exception as error:  # noqa: BLE001  # the app's parse() failed as guarded() does not expect it to
         log.exception("an answer for store %s could not be understood", write.store)
         reason = f"It was answered, but the answer could not be understood here ({type(error).__name__}: {error})."
@@ -131,14 +126,10 @@ class _Sending:
     declared: Declaration
     auth: Any
     call: Call
-    headers: Mapping[str, str]
 
     def read(self, record_id: RecordId) -> Answer | None:
         """Read one record: what a conflict, or a create without a body, leaves open. None where that fails."""
-        headers = {name: value for name, value in self.headers.items() if name not in _OF_WRITES}
-        key_header = self.engine.upstream(self.write.upstream).config.idempotency_header
-        headers.pop(key_header or "", None)
-        request = Request("GET", path_of(self.declared, record_id), headers)
+        request = Request("GET", path_of(self.declared, record_id), _asking(self.declared, self.call))
         exchanged = self.engine.exchange(self.write.upstream, request, self.auth, self.call.timeout)
         return exchanged.answer if isinstance(exchanged.answer, Answer) else None
 
@@ -148,35 +139,38 @@ def _understand(sending: _Sending, exchanged: Exchanged) -> Outcome:
     sent = outcomes.Sent(
         kind=write.kind,
         wanted=write.attributes or {},
-        changed=changes(write.base, write.attributes or {}),
-        chosen_id=None if _to_be_numbered(write) else write.record_id,
+        changed=envelopes.writable(declared.dialect, changes(write.base, write.attributes or {})),
+        chosen_id=chosen_id(write, declared),
         id_attribute=declared.id_attribute,
-        parse=guarded(declared.parse_record),
+        parse=lambda body: _told_in(declared, body),
+        dialect=declared.dialect,
     )
     outcome = outcomes.write_outcome(sent, exchanged.answer, exchanged.offline_codes, sending.engine.clock())
     if outcome.meaning is Meaning.APPLIED and outcome.record_id is None:
         return _read_new_record(sending, outcome)
-    if outcome.meaning is Meaning.CONFLICT and outcome.status not in (404, 410):
+    if outcome.meaning is Meaning.CONFLICT and outcome.record is None and not outcome.gone:
         return _read_theirs(sending, sent, outcome)
     return outcome
 
 
-def _to_be_numbered(write: Write) -> bool:
-    return write.kind is Kind.CREATE and references.is_temp_id(write.record_id)
+def _told_in(declared: Declaration, body: Json) -> Json:
+    """Take out of an answer to a write what it tells of the record, None where that is nothing."""
+    told = envelopes.told_in(declared.dialect, body)
+    return None if told is None else guarded(declared.parse_record)(told)
 
 
 def _request(engine: Engine, write: Write, declared: Declaration, call: Call) -> Request:
     if write.method is None or write.path is None:
         raise ValueError("a write is claimed before it is sent")
-    headers = {**declared.headers(), **call.headers}
-    if write.body is not None:
-        headers["Content-Type"] = JSON_TYPE
-    key_header = engine.upstream(write.upstream).config.idempotency_header
+    headers = {**_asking(declared, call), **headers_of(write, declared)}
+    key_header = engine.key_header(declared)
     if key_header and write.key:
         headers[key_header] = write.key
-    if write.validator is not None and write.kind is not Kind.CREATE:
-        headers["If-Match"] = write.validator
     return Request(write.method, write.path, headers, write.body)
+
+
+def _asking(declared: Declaration, call: Call) -> dict[str, str]:
+    return {**accept_of(declared.dialect), **declared.headers(), **call.headers}
 
 
 def guarded(hook: Any) -> Any:
@@ -194,7 +188,7 @@ def guarded(hook: Any) -> Any:
 
 def _read_new_record(sending: _Sending, outcome: Outcome) -> Outcome:
     """A create that answered with a ``Location`` alone: read the record there, or be in doubt."""
-    record_id = outcomes.location_id(outcome.response)
+    record_id = outcomes.location_id(outcome.response, sending.declared.dialect)
     answer = None if record_id is None else sending.read(record_id)
     record = None if answer is None else _record_of(answer, sending.declared)
     found = None if record is None else record.get(sending.declared.id_attribute)
@@ -207,15 +201,15 @@ def _record_of(answer: Answer, declared: Declaration) -> Attributes | None:
     if not 200 <= answer.status_code < 300:
         return None
     try:
-        body = outcomes.body_of(answer)
-        return None if body is None else as_record(guarded(declared.parse_record)(body))
+        told = envelopes.record_in(declared.dialect, outcomes.body_of(answer))
+        return as_record(guarded(declared.parse_record)(told))
     except BadAnswer:
         return None
 
 
 def _read_theirs(sending: _Sending, sent: outcomes.Sent, outcome: Outcome) -> Outcome:
     """The upstream holds another version: read it, so that it can be compared and shown."""
-    answer = sending.read(sending.write.record_id)
+    answer = sending.read(sending.write.record_id if sent.chosen_id is None else sent.chosen_id)
     if answer is not None and answer.status_code in (404, 410):
         return outcomes.settle_conflict(sent, outcome, None, None)
     record = None if answer is None else _record_of(answer, sending.declared)

@@ -19,7 +19,7 @@ from ..policy.references import find, of_write
 from ..storage.database import new_id
 from ..storage.outbox import OwnerTransaction, Used, request_digest
 from ..types import UNSETTLED, Declaration, Kind, Meaning, Outcome, RecordId, State, Write
-from ..upstream.dialects import check_body, request_of
+from ..upstream.dialects import check_body, fixed
 from .engine import Credentials, Engine, log
 from .enqueuing import Enqueued, Entry, enqueue, new_write, with_known_ids
 from .reports import pending_write
@@ -203,8 +203,8 @@ def _again(
         # Behind another it must be free to be rebased; a create alone would do harm under another key.
         return joined
     # It was withdrawn, but may have been applied all the same: the same key and bytes let the upstream tell.
-    method, path, body = request_of(joined.write, replace(target.declared, url=joined.write.url))
-    known = replace(joined.write, key=used.key, key_since=change.now, method=method, path=path, body=body)
+    again = fixed(joined.write, replace(target.declared, url=joined.write.url))
+    known = replace(again, key=used.key, key_since=change.now)
     if used.key is None or request_digest(known) != used.sent:
         return joined
     return replace(joined, write=change.update(joined.write, replace(known, may_have_arrived=True)))
@@ -274,7 +274,7 @@ def write_remote(engine: Engine, target: Target, edit: Edit, call: Call) -> Outc
             return outcome
         case Meaning.UNREACHABLE | Meaning.NOT_NOW:
             raise UpstreamUnreachable(outcome.reason or "The upstream is out of reach.", outcome.retry_after)
-        case Meaning.CONFLICT if outcome.status in (404, 410):
+        case Meaning.CONFLICT if outcome.gone:
             raise RecordGone(outcome.reason or "The record was deleted upstream.")
         case _:
             raise refusal(outcome, None)
@@ -292,5 +292,4 @@ def _unqueued(engine: Engine, target: Target, edit: Edit) -> Write:
     declared = target.declared
     now = engine.clock()
     write = new_write(_entry(target, edit), target.owner, now, State.SENDING)
-    method, path, body = request_of(write, declared)
-    return replace(write, key=new_id(), key_since=now, method=method, path=path, body=body)
+    return replace(fixed(write, declared), key=new_id(), key_since=now)

@@ -18,6 +18,7 @@ import pytest
 from flask_dualstorage import (
     Collection,
     ConfigurationError,
+    Dialect,
     DualStorage,
     Model,
     NotCached,
@@ -27,7 +28,6 @@ from flask_dualstorage import (
     UpstreamUnreachable,
     ValidationFailed,
 )
-from flask_dualstorage.upstream.dialects import Dialect
 from tests.upstreams.hostile import Line, Received, Then, answer, chunked, cut, cut_json, drop, html, huge, reset
 from tests.upstreams.rest import RestUpstream
 from tests.waiting import PATIENCE

@@ -317,9 +317,9 @@ class TestRegister:
         assert takes in message
 
     def test_a_wrong_dialect_is_refused(self):
-        with pytest.raises(ConfigurationError, match=r"Dialect\.update_method is 'POST'; it takes 'PUT' or 'PATCH'"):
-            Dialect(update_method="POST")
-        with pytest.raises(ConfigurationError, match=r"Dialect\.id_attribute is empty"):
+        with pytest.raises(ConfigurationError, match=r"Dialect\.update_method is 'GET'; it takes 'PUT' or 'PATCH'"):
+            Dialect(update_method="GET")
+        with pytest.raises(ConfigurationError, match=r"Dialect\.id_attribute is ''; it takes the name"):
             Dialect(id_attribute="")
 
     def test_every_page_at_once_comes_with_a_later_release(self, user: User, upstream: RestUpstream):

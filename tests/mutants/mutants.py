@@ -377,9 +377,9 @@ IDS = [
     Mutant(
         "temporary id sent upstream",
         "No temporary id ever reaches the upstream (§4.6)",
-        "flask_dualstorage/sync/sending.py",
-        "check_no_temp_id(path, body)",
-        "pass",
+        "flask_dualstorage/upstream/dialects.py",
+        "    check_no_temp_id(path, body)\n",
+        "",
         f"{_RULES}::test_no_temporary_id_reaches_the_upstream_through_a_hook_of_the_apps",
     ),
     Mutant(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import URL, make_url
 
+from flask_dualstorage import Dialect, dialects
 from flask_dualstorage.config import Config, UpstreamConfig, read_config
 from flask_dualstorage.errors import ConfigurationError
 
@@ -69,6 +70,7 @@ OF_AN_UPSTREAM: dict[str, tuple[Any, list[tuple[Any, Any]], list[Any]]] = {
         [(None, None), ("X-Request-Id", "X-Request-Id")],
         ["", "two words", "a:b", "a\nb", "ü", 5, True],
     ),
+    "DIALECT": (None, [(dialects.drf, dialects.drf), (None, None)], ["drf", {"slash": True}, Dialect]),
     "HONOURS_KEYS": (
         False,
         [(True, True), (False, False), (3600, 3600.0), (0.5, 0.5)],

@@ -17,8 +17,7 @@ import requests
 from flask import Flask, request
 from flask.testing import FlaskClient
 
-from flask_dualstorage import Collection, DualStorage, UpstreamError
-from flask_dualstorage.upstream.dialects import Dialect
+from flask_dualstorage import Collection, Dialect, DualStorage, UpstreamError
 from tests.upstreams.json_server import JsonServer
 from tests.whole import MakeApp, storage_of
 
