@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from werkzeug.exceptions import NotFound
 
+from .dialect import Dialect
 from .errors import ConfigurationError, ValidationFailed
 from .model import Freshness, Home, Model, Timeout, ask, load, numbered, seconds
 from .policy.values import check_id, has_all
@@ -19,7 +20,6 @@ from .sync.engine import Engine
 from .sync.flush import flush
 from .sync.reports import SyncReport
 from .types import PENDING, Attributes, Declaration, Json, Kind, RecordId, Write
-from .upstream.dialects import Dialect
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 

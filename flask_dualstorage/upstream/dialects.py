@@ -17,7 +17,7 @@ from ..policy.references import TEMP_ID, is_temp_id, path_segment
 from ..policy.values import changes, check_id, check_json
 from ..types import Attributes, Declaration, Json, Kind, RecordId, Write
 
-__all__ = ["Dialect", "check_body", "check_no_temp_id", "fixed", "headers_of", "list_path", "path_of"]
+__all__ = ["accept_of", "check_body", "check_no_temp_id", "fixed", "headers_of", "list_path", "path_of"]
 
 
 # --- addresses -------------------------------------------------------------------------------------------------
