@@ -49,6 +49,7 @@ class Collection:
     dialect: ClassVar[Dialect | None] = None
     when_dirty: ClassVar[str | None] = None
     max_age: ClassVar[float | None] = None
+    stale_while_revalidate: ClassVar[float | None] = None
     conflict: ClassVar[Any] = None
     in_doubt: ClassVar[str | None] = None
     coalesce: ClassVar[bool] = True
@@ -410,6 +411,9 @@ class Collection:
             coalesce=self.coalesce,
             read_only=self.scope == "app",
             max_age=config.max_age if self.max_age is None else self.max_age,
+            stale_while_revalidate=config.stale_while_revalidate
+            if self.stale_while_revalidate is None
+            else self.stale_while_revalidate,
             headers=self._own_headers,
             parse_list=self._parse_list,
             parse_record=self._parse_record,
@@ -482,6 +486,7 @@ _TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "scope": ("'user' or 'app'", lambda value: value in ("user", "app")),
     "app_credential": ("True or False", lambda value: isinstance(value, bool)),
     "max_age": ("a number of seconds, 0 or more", lambda value: value is None or _is_number(value)),
+    "stale_while_revalidate": ("a number of seconds, 0 or more", lambda value: value is None or _is_number(value)),
     "coalesce": ("True or False", lambda value: isinstance(value, bool)),
     "local": ("True, False, or a method", lambda value: isinstance(value, bool) or callable(value)),
     "remote": ("True, False, or a method", lambda value: isinstance(value, bool) or callable(value)),

@@ -53,6 +53,7 @@ class Config:
     upstreams: Mapping[str, UpstreamConfig]
     database_url: str
     max_age: float = 0.0
+    stale_while_revalidate: float = 0.0
     stale_if_error: float | None = None
     cache_timeout: float = 30 * DAY
     when_dirty: str = "local"
@@ -273,6 +274,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "OFFLINE_STATUS_CODES": _offline_codes,
     "TIMEOUT": _timeout,
     "MAX_AGE": _seconds,
+    "STALE_WHILE_REVALIDATE": _seconds,
     "STALE_IF_ERROR": _seconds_or_none,
     "CACHE_TIMEOUT": _lifetime,
     "WHEN_DIRTY": _one_of("local", "rebase"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flask import Flask, current_app, has_request_context, request
+from flask import Flask, Response, current_app, has_request_context, request
 
 from . import identity, tokens
 from .collection import Collection
@@ -18,6 +18,7 @@ from .policy.diagnosis import Diagnosis, Setup, about_setup
 from .storage.base import Backend, Bases, eviction_of, find_backend
 from .storage.database import Database
 from .storage.outbox import Outbox
+from .sync.after import After
 from .sync.engine import Engine
 from .sync.reports import PendingWrite, Status, SyncReport
 from .types import Declaration, RecordId, Write
@@ -191,7 +192,9 @@ class AppDualStorage(_Desk):
             declaration=self._declaration,
             hooks=hooks,
             memo=self._memo,
+            after=After(time.monotonic, lambda: app.testing, database.leave),
         )
+        app.after_request(self._let_go)
 
     def belongs_to(self, registry: Registry) -> bool:
         """Say whether this is the app-bound side of the ``DualStorage`` that holds ``registry``."""
@@ -242,6 +245,24 @@ class AppDualStorage(_Desk):
             return None
         memos: dict[int, dict[str, Any]] = request.environ.setdefault(_MEMO, {})
         return memos.setdefault(id(self), {})
+
+    def _let_go(self, response: Response) -> Response:
+        """Begin what this web request left to be done, when its response is out: not before it is closed."""
+        environ = request.environ
+        if _MEMO not in environ and not response.is_streamed:
+            return response
+
+        def begin() -> None:
+            memo = environ.get(_MEMO, {}).get(id(self))
+            if memo is not None:
+                self.engine.after.start(memo)
+
+        if response.direct_passthrough:
+            # The server is given the file itself, and never closes the response.
+            begin()
+        else:
+            response.call_on_close(begin)
+        return response
 
     def _find_cache(self, given: Any | None) -> Backend:
         caches: dict[Any, Backend] = self._app.extensions.get("cache", {})

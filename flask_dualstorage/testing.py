@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +24,18 @@ def offline(app: Flask) -> Iterator[None]:
         yield
     finally:
         engine.offline = before
+
+
+@contextmanager
+def after_response(app: Flask) -> Iterator[Callable[[], int]]:
+    """Within the block pages leave to be done after their response what they would leave in production.
+
+    An app under test (``app.testing``) leaves nothing otherwise: its pages ask for themselves. What is left does not
+    run by itself either: call what the block is given, which runs it in this thread and gives how many jobs there
+    were. Errors of theirs are raised.
+    """
+    with app.extensions["dualstorage"].engine.after.collecting() as run:
+        yield run
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,6 +242,8 @@ class UserStorage:
                 singleton=url is not None,
                 when_dirty=config.when_dirty,
                 in_doubt=config.in_doubt,
+                max_age=config.max_age,
+                stale_while_revalidate=config.stale_while_revalidate,
                 parse_record=lambda response: blank.parse(blank.parse_before_local_save(response)),
                 serialize=lambda attributes: cls(attributes).to_json(),
             )

@@ -333,6 +333,10 @@ class Database:
         if connection is not None:
             connection.close()
 
+    def leave(self) -> None:
+        """Close this thread's connection: it ends."""
+        self._drop()
+
     def rest(self) -> None:
         """Before a fork: let what is under way in other threads end, and close what a child must not inherit.
 

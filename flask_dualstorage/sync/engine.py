@@ -24,6 +24,7 @@ from ..storage.outbox import Outbox
 from ..types import PLAIN, Answer, Declaration, Failure, Fault, Request, Write
 from ..upstream.breaker import Breaker
 from ..upstream.client import Client
+from .after import After
 from .sharing import Flights
 
 log = logging.getLogger("flask_dualstorage")
@@ -140,6 +141,7 @@ class Engine:
     #: The app's: ``upstream_auth`` and ``reconcile``, where it named them.
     hooks: Mapping[str, Callable[..., Any]]
     memo: Callable[[], MutableMapping[str, Any] | None]
+    after: After
     jitter: Callable[[], float] = random.random
     #: Let nothing go out: the switch of ``testing.offline``.
     offline: bool = False

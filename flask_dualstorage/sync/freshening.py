@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 
 from ..errors import NotCached, UpstreamError
 from ..policy.freshness import Step, Tolerance, tolerance
 from . import reading
+from .after import Job
+from .engine import Credentials, log
 from .reading import Here, Loaded, Subject
 from .sharing import Flight
 
@@ -54,11 +57,11 @@ def _fetch(subject: Subject) -> Loaded:
     settled = reading.without_asking(subject, here)
     if settled is not None:
         return settled
-    match _step(subject, here):
-        case Step.COPY:
-            return reading.from_here(subject, here, None)
-        case _:
-            return _ask(subject, here)
+    step = _step(subject, here)
+    if step is Step.COPY:
+        return reading.from_here(subject, here, None)
+    reason = _afterwards(subject, here, step)
+    return _ask(subject, here) if reason is None else reading.from_here(subject, here, reason)
 
 
 def _step(subject: Subject, here: Here) -> Step:
@@ -95,9 +98,9 @@ def _lead(subject: Subject, here: Here) -> Loaded:
         if not is_mine:
             return reading.from_here(subject, here, REFRESHING)
         # Another may have fetched it between the look and the claim.
-        here = subject.here()
-        young = _step(subject, here) is not Step.ASK
-        return reading.from_here(subject, here, None) if young else reading.ask(subject, here)
+        now = subject.here()
+        is_newer = _asked_at(now) > _asked_at(here)
+        return reading.from_here(subject, now, None) if is_newer else reading.ask(subject, now)
 
 
 def _follow(subject: Subject, here: Here, flight: Flight[Loaded]) -> Loaded:
@@ -122,3 +125,61 @@ def _may_show(subject: Subject, here: Here) -> bool:
 def _patience(subject: Subject) -> float:
     timeout = subject.fetch.timeout or subject.engine.upstream(subject.declared.upstream).config.timeout
     return timeout[1] + GRACE
+
+
+# --- after the response --------------------------------------------------------------------------------------
+
+
+def _afterwards(subject: Subject, here: Here, step: Step) -> str | None:
+    """Leave it for after the response to ask, where the copy will do until then; gives the reason for the page."""
+    engine, options, name = subject.engine, subject.fetch, subject.declared.upstream
+    if engine.offline or options.add or options.headers or not reading.is_showable(subject, here):
+        return None
+    breaker = engine.upstream(name).breaker
+    if breaker.wants_probe():
+        key: Hashable = ("probe", name)
+        return reading.AWAY if engine.after.later(engine.memo(), key, lambda: _job(key, subject, here)) else None
+    if step is not Step.COPY_AND_REFRESH or not breaker.allow():
+        return None
+    key = ("refresh", *_what(subject))
+    return REFRESHING if engine.after.later(engine.memo(), key, lambda: _job(key, subject, here)) else None
+
+
+def _job(key: Hashable, subject: Subject, here: Here) -> Job:
+    """Take along what only the web request has: the owner's credential, and the headers of the collection."""
+    declared = subject.declared
+    credentials = subject.engine.credentials(subject.owner, declared.upstream)
+    credentials.require()
+    headers = dict(declared.headers())
+    alone = replace(subject, declared=replace(declared, headers=lambda: headers))
+    return Job(key, subject.owner, lambda: _refresh(alone, here, credentials))
+
+
+def _refresh(subject: Subject, seen: Here, credentials: Credentials) -> None:
+    """Fetch a newer copy than the one that was seen, unless somebody does, or did."""
+    engine = subject.engine
+    claimed = engine.bases.claimed(
+        subject.owner, subject.declared.store, subject.query, engine.clock, _patience(subject)
+    )
+    with engine.app.app_context(), engine.flights.join(_what(subject)) as (flight, is_mine), claimed as is_ours:
+        here = subject.here()
+        if not (is_mine and is_ours) or _asked_at(here) > _asked_at(seen):
+            return
+        try:
+            flight.landed = reading.ask(subject, here, credentials)
+        except (NotCached, UpstreamError) as error:
+            flight.error = error
+            _refused(subject, error)
+
+
+def _asked_at(here: Here) -> float:
+    return 0.0 if here.envelope is None else here.envelope.asked_at
+
+
+def _refused(subject: Subject, error: NotCached | UpstreamError) -> None:
+    """What this owner may no longer see is no copy for the next page either (DESIGN §4.2, 5)."""
+    log.info("refreshing %s after the response failed: %s", subject.path, error)
+    if isinstance(error, UpstreamError) and error.status in (401, 403):
+        bases, store = subject.engine.bases, subject.declared.store
+        for query in {subject.query, ""} if subject.record_id is not None else {subject.query}:
+            bases.forget(subject.owner, store, query)

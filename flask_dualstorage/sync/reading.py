@@ -19,7 +19,7 @@ from ..policy.views import Seen, View, kept_validators, key_of, lay_over, newer
 from ..storage.outbox import StoreState
 from ..types import UNSETTLED, Attributes, Declaration, Envelope, Json, Kind, RecordId, Request
 from ..upstream.dialects import accept_of, list_path, path_of
-from .engine import Engine
+from .engine import Credentials, Engine
 from .sending import guarded
 
 #: What lies over a base that began at this number: all that is known, or only what is not settled.
@@ -203,13 +203,14 @@ def without_asking(subject: Subject, here: Here) -> Loaded | None:
     return from_here(subject, here, HELD) if subject.is_held(here) else None
 
 
-def ask(subject: Subject, here: Here) -> Loaded:
+def ask(subject: Subject, here: Here, credentials: Credentials | None = None) -> Loaded:
     """Ask for a list or a record, or give the copy with the reason why; empty where the upstream has no such record.
 
+    ``credentials`` are asked of the app where none are given.
     Raises ``NotCached`` where nothing is here, ``UpstreamError`` for an error status, ``NoCredentials``.
     """
     asked_at = subject.engine.clock()
-    outcome = _get(subject, here.validated)
+    outcome = _get(subject, here.validated, credentials)
     match outcome.meaning:
         case ReadMeaning.FRESH | ReadMeaning.NOT_MODIFIED:
             return _keep(subject, here, outcome, asked_at)
@@ -248,13 +249,13 @@ def fetch_remote(subject: Subject) -> Loaded:
             raise _error(outcome)
 
 
-def _get(subject: Subject, validated: Envelope | None) -> ReadOutcome:
+def _get(subject: Subject, validated: Envelope | None, credentials: Credentials | None = None) -> ReadOutcome:
     """One GET, conditional where a validator is known (RFC 9110 §13.1), unless the upstream is known to be away."""
     engine, declared, options = subject.engine, subject.declared, subject.fetch
     upstream = engine.upstream(declared.upstream)
     if not engine.may_ask(declared.upstream):
         return ReadOutcome(ReadMeaning.UNAVAILABLE, reason=AWAY, retry_after=upstream.breaker.open_for() or None)
-    auth = engine.credentials(subject.owner, declared.upstream).require()
+    auth = (credentials or engine.credentials(subject.owner, declared.upstream)).require()
     headers = {**accept_of(declared.dialect), **declared.headers(), **_conditions(validated), **options.headers}
     request = Request("GET", subject.path, headers, params=options.params or None)
     exchanged = engine.exchange(declared.upstream, request, auth, options.timeout)

@@ -28,6 +28,11 @@ class Breaker:
         until = self._open_until
         return until is None or self._clock() >= until
 
+    def wants_probe(self) -> bool:
+        """Whether it is open and its cooldown is past: what is sent now is a probe."""
+        until = self._open_until
+        return until is not None and self._clock() >= until
+
     def open_for(self) -> float:
         """Seconds until the next probe; 0 when one may go at once, or when closed."""
         until = self._open_until

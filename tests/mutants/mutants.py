@@ -431,7 +431,7 @@ READING = [
         "flask_dualstorage/sync/reading.py",
         """\
         if envelope is not None and envelope.epoch != state.epoch:
-            return _Here(None, self.state(ALL_KNOWN), None)
+            return Here(None, self.state(ALL_KNOWN), None)
 """,
         "",
         f"{_EXTENSION}::TestForget::test_copies_are_forgotten_in_every_worker_and_pending_writes_stay",

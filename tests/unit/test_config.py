@@ -37,6 +37,7 @@ def codes_of(response: object) -> list[int]:
 #: Keys of the app: the attribute, its default, pairs of (accepted, as read), and what is refused.
 OF_THE_APP: dict[str, tuple[Any, list[tuple[Any, Any]], list[Any]]] = {
     "MAX_AGE": (0.0, [(0, 0.0), (1.5, 1.5)], [-1, "5", None, True, float("nan"), float("inf")]),
+    "STALE_WHILE_REVALIDATE": (0.0, [(0, 0.0), (60, 60.0)], [-1, "60", True, None, float("nan")]),
     "STALE_IF_ERROR": (None, [(None, None), (0, 0.0), (60, 60.0)], [-1, "60", False, float("inf")]),
     "CACHE_TIMEOUT": (30 * 86_400.0, [(1, 1.0), (86_400, 86_400.0)], [0, 0.5, -1, None, "1", float("inf")]),
     "WHEN_DIRTY": ("local", [("local", "local"), ("rebase", "rebase")], ["remote", None, True, ["local"]]),

@@ -60,6 +60,16 @@ def test_after_the_cooldown_probes_may_go(breaker: Breaker, clock: Clock) -> Non
     assert breaker.open_for() == 0
 
 
+def test_it_wants_a_probe_only_after_the_cooldown(breaker: Breaker, clock: Clock) -> None:
+    assert not breaker.wants_probe()
+    lose(breaker)
+    assert not breaker.wants_probe()
+    clock.now += 5
+    assert breaker.wants_probe()
+    breaker.succeeded()
+    assert not breaker.wants_probe()
+
+
 def test_a_failing_probe_opens_it_again_at_once(breaker: Breaker, clock: Clock) -> None:
     lose(breaker)
     clock.now += 6
