@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from sqlalchemy import NullPool, TextClause, create_engine, func, insert, select, text, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateColumn
 from sqlalchemy.sql.elements import ClauseElement
 
 from ..errors import ConfigurationError, OutboxUnavailable
@@ -26,6 +27,22 @@ from . import schema
 _BUSY_SECONDS = 10.0
 #: How often a process tries to switch a new SQLite file to WAL while others do: more than there are workers.
 _SWITCHES = 100
+
+#: A server's settings for our connections. What an app sets in its URL, and what is stricter, stays.
+_POSTGRESQL = (
+    # A lock that does not end is an outage, and a client that went away within a transaction must not hold one; a
+    # commit is a commit only when it is on the disk.
+    "SELECT set_config(name, wanted, false) FROM (VALUES "  # noqa: S608  # our own constant
+    f"('lock_timeout', '0', '{_BUSY_SECONDS:g}s'), ('idle_in_transaction_session_timeout', '0', '60s'), "
+    "('synchronous_commit', 'off', 'on'), ('synchronous_commit', 'local', 'on')) AS ours (name, loose, wanted) "
+    "WHERE current_setting(name) = loose",
+)
+_MARIADB = (
+    # Without gap locks, on which two new owners would deadlock; and nothing is ever cut to fit.
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION sql_mode = concat(@@sql_mode, ',STRICT_ALL_TABLES')",
+    f"SET SESSION innodb_lock_wait_timeout = {_BUSY_SECONDS:g}",
+)
 
 _NOTHING = "Nothing was kept."
 _UNKNOWN = "It is not known whether this was kept: look before you send it again."
@@ -109,6 +126,8 @@ class Database:
                 "install flask-dualstorage[postgresql] or flask-dualstorage[mariadb]."
             ) from error
         self.dialect: Any = self._engine.dialect
+        # Whatever the server's default is: two writers of one owner must wait for each other, not fail.
+        self._begin = "BEGIN ISOLATION LEVEL READ COMMITTED" if self.dialect.name == "postgresql" else "BEGIN"
         self.driver_error: Any = self.dialect.import_dbapi().Error
         self._clock = clock
         self._ready = False
@@ -191,12 +210,12 @@ class Database:
         kept = self._kept()
         connection = self._connection()
         try:
-            connection.execute("BEGIN")
+            connection.execute(self._begin)
         except OutboxUnavailable:
             if not self._may_be_stale(kept):
                 raise
             connection = self._connection()
-            connection.execute("BEGIN")
+            connection.execute(self._begin)
         return connection
 
     def _may_be_stale(self, kept: Connection | None) -> bool:
@@ -278,11 +297,10 @@ class Database:
         try:
             if self.is_sqlite:
                 return self._open_sqlite(arguments, options)
+            options.setdefault("connect_timeout", int(_BUSY_SECONDS))
             raw = self.dialect.connect(*arguments, **options, autocommit=True)
-            if self.dialect.name != "postgresql":
-                # Without gap locks, on which two new owners would deadlock; and nothing is ever cut to fit.
-                raw.cursor().execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-                raw.cursor().execute("SET SESSION sql_mode = concat(@@sql_mode, ',STRICT_ALL_TABLES')")
+            for statement in _POSTGRESQL if self.dialect.name == "postgresql" else _MARIADB:
+                raw.cursor().execute(statement)
         except self.driver_error as error:
             self.fail(error)
         return raw
@@ -409,12 +427,24 @@ class Database:
                 f"The outbox's tables have version {version}, this release needs {schema.SCHEMA_VERSION}: "
                 "run 'flask dualstorage init-db' once."
             )
+        if version == 1:
+            self._complete_first_version(connection)
         while version < schema.SCHEMA_VERSION:
             for statement in schema.UPGRADES[version]:
                 connection.exec_driver_sql(statement)
             version += 1
             connection.execute(update(schema.schema_version).values(version=version))
         return version
+
+    def _complete_first_version(self, connection: Any) -> None:
+        """Add what the first forms of version 1 lacked; a number is 0 in the rows that are there."""
+        quote = self.dialect.identifier_preparer.quote
+        for table, name in schema.LATE_COLUMNS:
+            if name not in {each["name"] for each in self.dialect.get_columns(connection, table)}:
+                column = schema.metadata.tables[table].c[name]
+                definition = str(CreateColumn(column).compile(dialect=self.dialect))
+                default = "" if column.nullable else " DEFAULT 0"
+                connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD COLUMN {definition}{default}")
 
     def _version(self, connection: Any, create: bool) -> int:
         version = None

@@ -26,6 +26,12 @@ SCHEMA_VERSION = 2
 UPGRADES: dict[int, tuple[str, ...]] = {
     1: ("ALTER TABLE alias DROP COLUMN store", "ALTER TABLE nonce ADD COLUMN sent VARCHAR(64)"),
 }
+#: Columns that tables of version 1 may lack: it stood in three forms on main before it was counted.
+LATE_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("owner", "retry_after"),
+    ("write", "may_have_arrived"),
+    ("write", "doubts"),
+)
 #: The longest name of a store, which is the URL of its collection where it declares no other.
 MAX_STORE = 512
 

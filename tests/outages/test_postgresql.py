@@ -135,7 +135,7 @@ class Proxy:
 
     def _forward(self, client: socket.socket, there: socket.socket, committed: threading.Event) -> None:
         while data := _read(client):
-            if self.armed and b"COMMIT" in data:
+            if self.armed and b"COMMIT\0" in data:
                 self.armed = False
                 if not self.after:
                     break
@@ -201,3 +201,98 @@ def test_a_commit_whose_answer_is_lost_is_not_said_to_be_lost(
     people.create(name="Eve", nonce=nonce, remote=False)
     assert names(proxied) == ["before", "Eve"]
     assert (proxied.for_user("alice").sync().applied, len(upstream.sent)) == (2, 2)
+
+
+# --- a server whose defaults are others -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def defaults(server: Server, own_postgresql: Own) -> Iterator[Callable[[str, str], None]]:
+    """Set what every connection to this database begins with; as it was at the end."""
+    url = own_postgresql[1]
+    changed: list[str] = []
+
+    def alter(sentence: str) -> None:
+        with on_the_side(url) as connection:
+            name = connection.dialect.identifier_preparer.quote(connection.engine.url.database or "")
+            connection.exec_driver_sql(f"ALTER DATABASE {name} {sentence}")
+
+    def set_default(name: str, value: str) -> None:
+        changed.append(name)
+        alter(f"SET {name} = '{value}'")
+
+    yield set_default
+    for name in changed:
+        alter(f"RESET {name}")
+
+
+def setting(storage: AppDualStorage, name: str) -> str:
+    """What a connection of ours has."""
+    with storage.engine.outbox.database.transaction() as connection:
+        return str(connection.execute(f"SELECT current_setting('{name}')").fetchall()[0][0])
+
+
+def test_writers_of_one_owner_wait_for_each_other_whatever_its_isolation_is(
+    defaults: Callable[[str, str], None], storage: AppDualStorage
+):
+    defaults("default_transaction_isolation", "repeatable read")
+    failed: list[BaseException] = []
+    ready = threading.Barrier(4)
+
+    def write(number: int) -> None:
+        ready.wait()
+        try:
+            for each in range(10):
+                storage.for_user("alice").collection("people").create(name=f"{number}.{each}", remote=False)
+        except OutboxUnavailable as error:
+            failed.append(error)
+        finally:
+            storage.engine.outbox.database._drop()
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert len(names(storage)) == 40
+
+
+def test_a_commit_is_on_the_disk_whatever_its_default_is(
+    defaults: Callable[[str, str], None], server: Server, own_postgresql: Own, open_storage: OpenStorage
+):
+    """With ``synchronous_commit = off`` a crash of the server could lose an accepted write."""
+    defaults("synchronous_commit", "off")
+    storage = open_storage(DUALSTORAGE_DATABASE_URL=own_postgresql[1])
+    storage.init_db()
+    assert setting(storage, "synchronous_commit") == "on"
+
+
+def test_a_stricter_default_stays(
+    defaults: Callable[[str, str], None], server: Server, own_postgresql: Own, open_storage: OpenStorage
+):
+    defaults("synchronous_commit", "remote_apply")
+    defaults("lock_timeout", "3s")
+    storage = open_storage(DUALSTORAGE_DATABASE_URL=own_postgresql[1])
+    storage.init_db()
+    assert (setting(storage, "synchronous_commit"), setting(storage, "lock_timeout")) == ("remote_apply", "3s")
+
+
+class TestALockThatDoesNotEnd:
+    """A worker that was stopped within its transaction, or whose host went away."""
+
+    def test_is_waited_for_as_long_as_with_sqlite(self, storage: AppDualStorage):
+        assert setting(storage, "lock_timeout") == "10s"
+        assert setting(storage, "idle_in_transaction_session_timeout") == "1min"
+
+    def test_is_an_outage(self, storage: AppDualStorage, own_postgresql: Own, open_storage: OpenStorage):
+        storage.for_user("alice").collection("people").create(name="before", remote=False)
+        hasty = open_storage(DUALSTORAGE_DATABASE_URL=f"{own_postgresql[1]}&options=-c%20lock_timeout%3D200")
+        with on_the_side(own_postgresql[1]) as connection:
+            connection.exec_driver_sql("BEGIN")
+            connection.exec_driver_sql("SELECT * FROM owner FOR UPDATE")
+            with pytest.raises(OutboxUnavailable, match=r"lock timeout.*Nothing was kept"):
+                hasty.for_user("alice").collection("people").create(name="lost", remote=False)
+            connection.exec_driver_sql("ROLLBACK")
+        hasty.for_user("alice").collection("people").create(name="after", remote=False)
+        assert names(storage) == ["before", "after"]

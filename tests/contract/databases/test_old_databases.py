@@ -30,15 +30,17 @@ __all__ = ["bare_environment", "clock", "database_url", "open_outbox", "server_u
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-OLD = {int(path.stem.removeprefix("version-")): path for path in HERE.glob("version-*.sql")}
+OLD = {int(path.stem.removeprefix("version-")): path for path in HERE.glob("version-?.sql")}
+#: Version 1 stood in other forms on main before it was counted: by the commit that made them.
+FIRST_FORMS = sorted(HERE.glob("version-1-*.sql"))
 
 OpenOutbox = Callable[[str], Outbox]
 
 
-def restored(path: Path, version: int) -> Path:
+def restored(path: Path, version: int, source: Path | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with sqlite3.connect(path) as made:
-        made.executescript(OLD[version].read_text())
+        made.executescript((source or OLD[version]).read_text())
     made.close()
     return path
 
@@ -142,6 +144,27 @@ def test_it_then_has_the_tables_of_a_new_one(tmp_path: Path):
         for path in (old, new):
             Database(f"sqlite:///{path}", Clock()).prepare(create=True)
         assert columns(f"sqlite:///{old}") == columns(f"sqlite:///{new}")
+
+
+@pytest.mark.parametrize("form", FIRST_FORMS, ids=lambda path: path.stem)
+def test_every_form_that_version_1_had_is_upgraded(
+    tmp_path: Path, upstream: RestUpstream, monkeypatch: pytest.MonkeyPatch, form: Path
+):
+    """Its columns become those of a new one, and what waits in it is sent."""
+    path = restored(tmp_path / "dualstorage.sqlite3", 1, form)
+    stopped = SimpleNamespace(time=lambda: NOW, monotonic=lambda: NOW)
+    monkeypatch.setattr("flask_dualstorage.extension.time", stopped)
+    storage = open_app(str(tmp_path), upstream.url)
+    alice = storage.for_user("alice")
+    assert sorted(row["name"] for row in (write.attributes or {} for write in alice.pending()) if "name" in row) == [
+        "Ada",
+        "Queued",
+    ]
+    assert alice.sync(collections=["people"]).remaining == 0
+    assert [row["name"] for row in upstream.records["/people"] if row["id"] in (1, 103)] == ["Ada", "Queued"]
+    storage.engine.outbox.database._drop()
+    Database(f"sqlite:///{tmp_path / 'new.sqlite3'}", Clock()).prepare(create=True)
+    assert columns(f"sqlite:///{path}") == columns(f"sqlite:///{tmp_path / 'new.sqlite3'}")
 
 
 def columns(url: str) -> dict[str, set[tuple[str, str, bool]]]:

@@ -1,0 +1,79 @@
+BEGIN TRANSACTION;
+CREATE TABLE alias (
+	owner VARCHAR(255) NOT NULL, 
+	temp_id VARCHAR(36) NOT NULL, 
+	store VARCHAR(512) NOT NULL, 
+	record_id VARCHAR(255) NOT NULL, 
+	record_id_is_int SMALLINT NOT NULL, 
+	PRIMARY KEY (owner, temp_id)
+);
+CREATE TABLE nonce (
+	owner VARCHAR(255) NOT NULL, 
+	nonce VARCHAR(64) NOT NULL, 
+	content VARCHAR(64) NOT NULL, 
+	write_id VARCHAR(32) NOT NULL, 
+	"key" VARCHAR(64), 
+	expires_at DOUBLE NOT NULL, 
+	PRIMARY KEY (owner, nonce, content)
+);
+CREATE TABLE owner (
+	owner VARCHAR(255) NOT NULL, 
+	epoch VARCHAR(32) NOT NULL, 
+	settled_seq INTEGER NOT NULL, 
+	pending INTEGER NOT NULL, 
+	heir VARCHAR(255), 
+	PRIMARY KEY (owner)
+);
+INSERT INTO "owner" VALUES('user:alice','',0,3,NULL);
+CREATE TABLE schema_version (
+	version INTEGER NOT NULL, 
+	PRIMARY KEY (version)
+);
+INSERT INTO "schema_version" VALUES(1);
+CREATE TABLE write (
+	seq INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	id VARCHAR(32) NOT NULL, 
+	owner VARCHAR(255) NOT NULL, 
+	collection VARCHAR(255) NOT NULL, 
+	store VARCHAR(512) NOT NULL, 
+	url TEXT NOT NULL, 
+	params BLOB NOT NULL, 
+	upstream VARCHAR(255) NOT NULL, 
+	record_id VARCHAR(255) NOT NULL, 
+	record_id_is_int SMALLINT NOT NULL, 
+	kind VARCHAR(8) NOT NULL, 
+	state VARCHAR(12) NOT NULL, 
+	attributes BLOB, 
+	base BLOB, 
+	validator TEXT, 
+	patch SMALLINT NOT NULL, 
+	refers SMALLINT NOT NULL, 
+	edits INTEGER NOT NULL, 
+	created_at DOUBLE NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	fence INTEGER NOT NULL, 
+	not_before DOUBLE, 
+	retry_after DOUBLE NOT NULL, 
+	lease DOUBLE NOT NULL, 
+	"key" VARCHAR(64), 
+	key_since DOUBLE NOT NULL, 
+	method VARCHAR(16), 
+	path TEXT, 
+	body BLOB, 
+	reason TEXT, 
+	problem BLOB, 
+	theirs BLOB, 
+	settled_seq INTEGER NOT NULL, 
+	settled_at DOUBLE NOT NULL
+);
+INSERT INTO "write" VALUES(1,'5d5570b7c698c2c21e75a10b1f92d480','user:alice','','/people','/people',X'7B7D','default','tmp-42bcba358e844d6e9515a501ae830b31',0,'create','queued',X'7B226E616D65223A22517565756564227D',NULL,NULL,0,0,1,1.79551369140462708474e+09,0,0,1.79551369140462708474e+09,0.0,0.0,NULL,0.0,NULL,NULL,NULL,NULL,NULL,NULL,4611686018427387904,0.0);
+INSERT INTO "write" VALUES(2,'d01b968322616c4046bbb3d32e0e5c12','user:alice','','/people','/people',X'7B7D','default','tmp-00fce4184616408a95d2ca89e7db6717',0,'create','discarded',X'7B226E616D65223A22446973636172646564227D',NULL,NULL,0,0,1,1.79551369149033927916e+09,0,0,NULL,0.0,0.0,NULL,0.0,NULL,NULL,NULL,'Taken back before it was sent.',NULL,NULL,-1,1.7955136914945545196e+09);
+INSERT INTO "write" VALUES(3,'c40a407614a16cd4ce91a5e1a85a6e48','user:alice','','/people','/people',X'7B7D','default','1',1,'update','queued',X'7B226964223A312C226E616D65223A22416461222C22616765223A33377D',NULL,NULL,0,0,1,1.79551369150165677068e+09,0,0,1.79551369150165677068e+09,0.0,0.0,NULL,0.0,NULL,NULL,NULL,NULL,NULL,NULL,4611686018427387904,0.0);
+INSERT INTO "write" VALUES(4,'467cfda2b9f1e601f1e6b9ec771d1c73','user:alice','','/notes','/notes',X'7B7D','default','tmp-66253b0bb1a841369b9222011091b10a',0,'create','queued',X'7B2274657874223A2241206E6F7465222C2261626F7574223A22746D702D3432626362613335386538343464366539353135613530316165383330623331227D',NULL,NULL,0,1,1,1.79551369150409865374e+09,0,0,1.79551369150409865374e+09,0.0,0.0,NULL,0.0,NULL,NULL,NULL,NULL,NULL,NULL,4611686018427387904,0.0);
+CREATE INDEX write_by_state ON write (owner, settled_seq, state);
+CREATE INDEX write_by_store ON write (owner, store, settled_seq);
+CREATE UNIQUE INDEX write_by_id ON write (id);
+CREATE INDEX write_by_record ON write (owner, record_id, settled_seq);
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('write',4);
+COMMIT;
