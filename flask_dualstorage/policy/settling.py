@@ -28,7 +28,8 @@ def resend_is_safe(write: Write, rules: Rules, now: float) -> bool:
     """Say whether sending ``write`` again with the same key and bytes can not double it, or is wanted all the same."""
     if rules.in_doubt != "auto":
         return rules.in_doubt == "resend"
-    if write.kind is not Kind.CREATE:
+    # A create by PUT goes to the id that it has: what is there already is never made twice.
+    if write.kind is not Kind.CREATE or write.method == "PUT":
         return True
     if isinstance(rules.honours_keys, bool):
         return rules.honours_keys

@@ -43,7 +43,8 @@ GONE = Outcome(Meaning.CONFLICT, 404, reason="It was deleted upstream.", problem
 
 def sending(kind: Kind = Kind.UPDATE, **rest: Any) -> Write:
     """Make a write that is being sent for the first time."""
-    return a_write(kind, State.SENDING, **{"fence": 1, "lease": NOON + 15, "validator": '"v1"'} | frozen() | rest)
+    request = frozen(method="POST", path="/people") if kind is Kind.CREATE else frozen()
+    return a_write(kind, State.SENDING, **{"fence": 1, "lease": NOON + 15, "validator": '"v1"'} | request | rest)
 
 
 def after(write: Write, outcome: Outcome, rules: Rules = AUTO, jitter: float = 0.5) -> Write:
@@ -231,6 +232,13 @@ def test_a_write_in_doubt_goes_again_by_itself_where_that_is_safe(policy: str, h
     assert now.not_before == (None if policy == "hold" else LATER + 1)
     assert now.lease == (0.0 if safe else write.lease), "what must be looked for is not while it may still be sent"
     assert bytes_of(now) == bytes_of(write)
+
+
+def test_a_create_in_doubt_that_was_put_at_its_own_id_goes_again():
+    put = sending(Kind.CREATE, method="PUT", path="/people/7")
+    assert resend_is_safe(put, AUTO, LATER)
+    assert after(put, IN_DOUBT).lease == 0.0
+    assert not resend_is_safe(put, HOLD, LATER)
 
 
 @pytest.mark.parametrize(("doubts", "goes_again"), [(0, True), (6, True), (7, False), (8, False), (99, False)])
