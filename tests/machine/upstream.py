@@ -65,6 +65,8 @@ class Upstream:
     records: dict[tuple[str, str], dict[int, Record]] = field(default_factory=dict)
     history: dict[Place, list[Record | None]] = field(default_factory=dict)
     requests: int = 0
+    #: What was found wrong on the way; whoever swallows that error, the machine raises it again.
+    wrong: AssertionError | None = None
     #: How often a key changed something, and what it came with.
     applied: dict[str, int] = field(default_factory=dict)
     _known: dict[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -77,6 +79,13 @@ class Upstream:
 
     def send(self, request: Request, *, auth: Mapping[str, str], timeout: object = None) -> Answer | Failure:
         """Stand in for ``Client.send``."""
+        try:
+            return self._send(request, auth)
+        except AssertionError as error:
+            self.wrong = error
+            raise
+
+    def _send(self, request: Request, auth: Mapping[str, str]) -> Answer | Failure:
         self.requests += 1
         assert request.path.startswith("/"), request
         self._check(request, auth)
