@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
@@ -53,6 +54,15 @@ def bind_text(text: str, real: Mapping[str, RecordId]) -> str:
 
 def _encoded(temp_id: str, real: Mapping[str, RecordId]) -> str:
     return quote(str(real[temp_id]), safe="") if temp_id in real else temp_id
+
+
+def former_urls(url: str, temp_ids: Mapping[str, Sequence[str]]) -> list[str]:
+    """Give what a URL may have been before the records in it were numbered, as it is first.
+
+    ``temp_ids`` are those that a real id, as text, was known by.
+    """
+    options = [[segment, *temp_ids.get(unquote(segment), ())] for segment in url.split("/")]
+    return ["/".join(segments) for segments in product(*options)]
 
 
 def of_write(attributes: Attributes | None, url: str, own_id: RecordId) -> set[str]:

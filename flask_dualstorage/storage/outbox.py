@@ -125,6 +125,7 @@ _DUE_OWNERS = Statement(
 _ALIAS = Statement(
     select(_alias.c.record_id, _alias.c.record_id_is_int).where(_same(_alias.c.owner), _same(_alias.c.temp_id))
 )
+_TEMP_IDS = Statement(select(_alias.c.temp_id).where(_same(_alias.c.owner), _same(_alias.c.record_id)))
 
 _ROW = select(*(_owner.c[name] for name in _OWNER_STATE)).where(_same(_owner.c.owner))
 # SQLite has no row locks and needs none: BEGIN IMMEDIATE is the lock.
@@ -439,6 +440,14 @@ class OwnerTransaction:
         """Give the real ids of those that have one."""
         found = {temp_id: self.alias(temp_id) for temp_id in temp_ids}
         return {temp_id: real for temp_id, real in found.items() if real is not None}
+
+    def temp_ids(self, record_ids: Iterable[str]) -> dict[str, list[str]]:
+        """Give the temporary ids that real ones, as text, had; records of other collections may have had them too."""
+        return {record_id: self._temp_ids(record_id) for record_id in record_ids}
+
+    def _temp_ids(self, record_id: str) -> list[str]:
+        rows = self._connection.run(_TEMP_IDS, {"owner": self.owner, "record_id": record_id}).fetchall()
+        return [temp_id for (temp_id,) in rows]
 
     def add_alias(self, temp_id: str, record_id: RecordId) -> None:
         """Keep for good that ``temp_id`` became ``record_id``."""

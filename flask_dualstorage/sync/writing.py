@@ -15,7 +15,7 @@ import orjson
 from ..errors import OutboxUnavailable, RecordGone, Rejected, UpstreamError, UpstreamUnreachable, ValidationFailed
 from ..policy.coalescing import Edit
 from ..policy.problems import field_errors
-from ..policy.references import find, of_write
+from ..policy.references import bind, bind_text, find, former_urls, of_write, parents
 from ..storage.database import new_id
 from ..storage.outbox import OwnerTransaction, Used, request_digest
 from ..types import UNSETTLED, Declaration, Kind, Meaning, Outcome, RecordId, State, Write
@@ -178,14 +178,31 @@ def _enqueue_once(
     """Enqueue, unless this form did already: same nonce and content give the first result and the same key."""
     if call.nonce is None:
         return _enqueue(engine, change, target, edit, reason)
-    content = _content_of(target, edit)
-    used = change.nonce(call.nonce, content)
+    content = _content_of(edit, target.declared.url, target.record_id)
+    used = change.nonce(call.nonce, content) or _used_before(change, target, edit, call.nonce)
     if used is None:
         joined = _enqueue(engine, change, target, edit, reason)
         if joined.write is not None:
             change.add_nonce(call.nonce, content, joined.write, change.now + NONCE_KEPT)
         return joined
     return _again(engine, change, target, edit, used, reason)
+
+
+def _used_before(change: OwnerTransaction, target: Target, edit: Edit, nonce: str) -> Used | None:
+    """Read what a form was used for when its record, or one above it, went by another of its ids.
+
+    It was sent before that one was numbered, or with an old link since.
+    """
+    real = change.aliases(find(target.declared.url, target.record_id))
+    url, record_id = bind_text(target.declared.url, real), bind(target.record_id, real)
+    own = set() if edit.kind is Kind.CREATE else {str(record_id)}
+    temp_ids = change.temp_ids(own | {above for _, above in parents(url)})
+    for each in former_urls(url, temp_ids):
+        for known in [record_id, *temp_ids.get(str(record_id), ())]:
+            used = change.nonce(nonce, _content_of(edit, each, known))
+            if used is not None:
+                return used
+    return None
 
 
 def _again(
@@ -222,10 +239,10 @@ def _enqueue(
     return enqueue(change, entry, engine.config.max_pending)
 
 
-def _content_of(target: Target, edit: Edit) -> str:
+def _content_of(edit: Edit, url: str, record_id: RecordId) -> str:
     """Tell one content from another: what a form says, without the id that we made up for it."""
-    known = None if edit.kind is Kind.CREATE else str(target.record_id)
-    content = [target.declared.store, known, edit.kind, edit.given]
+    known = None if edit.kind is Kind.CREATE else str(record_id)
+    content = [url, known, edit.kind, edit.given]
     return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

@@ -29,6 +29,8 @@ from tests.whole import Clock, MakeApp, User, storage_of
 LOST: list[Behaviour] = [drop(), reset(), cut(3), cut_json({"id": 101, "name": "Turing"}), html(201), answer(500)]
 LOST_NAMES = ["drop", "reset", "cut", "cut_json", "html", "500"]
 
+NotesOf = Callable[[Any], Collection]
+
 
 def key_of(sent: Received) -> str:
     """The idempotency key that a write carried."""
@@ -628,13 +630,19 @@ class TestForms:
 
     @pytest.fixture
     def app(self, make_app: MakeApp, upstream: RestUpstream):
-        app = make_app(url=upstream.url)
+        dualstorage = DualStorage()
+        dualstorage.register(type("Notes", (Collection,), {"name": "notes", "url": "/people/{person_id}/notes"}))
+        app = make_app(dualstorage, url=upstream.url)
 
         @app.get("/form")
         def form() -> str:
             return render_template_string("{{ dualstorage.nonce() }}")
 
         return app
+
+    @pytest.fixture
+    def notes_of(self, alice: UserStorage) -> NotesOf:
+        return lambda person_id: alice.collection("notes", person_id=person_id)
 
     @pytest.fixture
     def alice(self, app: Any) -> UserStorage:
@@ -663,6 +671,29 @@ class TestForms:
         for _ in range(2):
             alice.collection("people").load(1).save(age=41, nonce=nonce)
         assert len(upstream.writes) == 1
+
+    def test_sent_again_after_its_record_was_numbered(self, alice: UserStorage, upstream: RestUpstream, nonce: str):
+        """It is the same form, and does not undo what was edited since."""
+        people = alice.collection("people")
+        temp_id = people.create(name="Turing", remote=False).id
+        people.get(temp_id).save(age=41, remote=False, nonce=nonce)
+        alice.sync()
+        alice.collection("people").load(temp_id).save(age=42)
+        assert alice.collection("people").load(temp_id).save(age=41, nonce=nonce).state == "applied"
+        assert upstream.find("/people", 101)["age"] == 42
+
+    @pytest.mark.parametrize("forgotten", [False, True])
+    def test_sent_again_after_the_record_above_was_numbered(
+        self, alice: UserStorage, notes_of: NotesOf, upstream: RestUpstream, nonce: str, forgotten: bool
+    ):
+        person = alice.collection("people").create(name="Turing", remote=False)
+        notes_of(person.id).create(text="hm", remote=False, nonce=nonce)
+        alice.sync()
+        if forgotten:
+            alice.forget("alice", pending=True)
+        notes_of(person.id).create(text="hm", nonce=nonce)
+        keys = [key_of(sent) for sent in upstream.sent if sent.target.endswith("/notes")]
+        assert len(set(keys)) == 1
 
     def test_a_second_click_while_the_first_is_on_its_way(self, alice: UserStorage, upstream: RestUpstream, nonce: str):
         seen: list[Any] = []

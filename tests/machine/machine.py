@@ -80,7 +80,7 @@ class Form:
     ref: Ref
     given: dict[str, Any]
     nonce: str
-    #: Of an update, as the form knew it; another text is another form to the app.
+    #: Of an update, as the form knew it; one of another record is another form to the app.
     record_id: str | None = None
     accepted: bool = False
 
@@ -580,6 +580,11 @@ class Machine(RuleBasedStateMachine):
         own = ref.temps and (self.ledger.heir(owner), ref) in self.ledger.wanted
         return ref.temps[-1] if ref.place is None or (own and temporary) else ref.place.id
 
+    def _real_id(self, owner: str, record_id: Any) -> str:
+        """The id that the app knows a record by, now that it was numbered or not yet."""
+        real = self.processes[0].engine.outbox.alias(self.ledger.heir(owner), str(record_id))
+        return str(record_id if real is None else real)
+
     def _collection(self, process: Process, owner: str, kind: str, above: Ref | None) -> Any:
         if above is None:
             return process.owner(owner).collection(kind)
@@ -675,9 +680,8 @@ class Machine(RuleBasedStateMachine):
             sent = Form(owner, Kind.UPDATE, ref, dict(model._given), make_nonce(tab.process.app))
             self.forms.append(sent)
         nonce = None if sent is None else sent.nonce
-        first = sent is not None and sent.accepted
-        record_id = str(model.id)
-        repeated = first and sent is not None and sent.record_id == record_id
+        record_id = self._real_id(owner, model.id)
+        repeated = sent is not None and sent.accepted and self._real_id(owner, sent.record_id) == record_id
         order = self.ledger.now if repeated else self.ledger.intend(owner, ref, changed)
         done, result = self._write(
             tab.process, ref, lambda: model.save(dict(given), patch=patch, remote=remote, nonce=nonce)

@@ -212,6 +212,14 @@ SENT_ONCE = [
         "if call.nonce is None or call.remote:",
         f"{_WRITING}::TestForms::test_double_clicked_online_it_is_one_record",
     ),
+    Mutant(
+        "form forgotten when its record is numbered",
+        "A form that is sent twice is one write, whichever of its record's ids the app has by then (§8)",
+        "flask_dualstorage/sync/writing.py",
+        " or _used_before(change, target, edit, call.nonce)",
+        "",
+        f"{_WRITING}::TestForms::test_sent_again_after_the_record_above_was_numbered",
+    ),
 ]
 
 ANSWERS = [

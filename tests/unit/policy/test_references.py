@@ -150,6 +150,29 @@ def test_what_a_write_refers_to(attributes: Any, url: str, own: Any, found: set[
     assert references.of_write(attributes, url, own) == found
 
 
+@pytest.mark.parametrize(
+    ("url", "former"),
+    [
+        pytest.param("/people", [], id="under no record"),
+        pytest.param("/people/7/notes", [], id="under one that was never temporary"),
+        pytest.param("/people/42/notes", [f"/people/{ONE}/notes"], id="under one that was"),
+        pytest.param("/people/a%2Fb/notes", [f"/people/{TWO}/notes"], id="whatever its id looks like"),
+        pytest.param(
+            "/people/42/notes/a%2Fb/lines",
+            [
+                f"/people/42/notes/{TWO}/lines",
+                f"/people/{ONE}/notes/a%2Fb/lines",
+                f"/people/{ONE}/notes/{TWO}/lines",
+            ],
+            id="under two, numbered one after the other",
+        ),
+        pytest.param("/v42/people/1", [], id="not inside longer text"),
+    ],
+)
+def test_what_a_url_was_before_the_records_in_it_were_numbered(url: str, former: list[str]):
+    assert references.former_urls(url, {"42": [ONE], "a/b": [TWO]}) == [url, *former]
+
+
 # --- the path of a record ------------------------------------------------------------------------------------
 
 
