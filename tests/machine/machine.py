@@ -577,7 +577,8 @@ class Machine(RuleBasedStateMachine):
 
     def _id_of(self, owner: str, ref: Ref, temporary: bool) -> Any:
         """An id under which an owner knows a record; a temporary one only where it is their own."""
-        own = ref.temps and (self.ledger.heir(owner), ref) in self.ledger.wanted
+        # Not of whoever has edited it since: only who made it knows it by that.
+        own = ref.temps and self.ledger.wanted.get((self.ledger.heir(owner), ref), Wanted()).created
         return ref.temps[-1] if ref.place is None or (own and temporary) else ref.place.id
 
     def _real_id(self, owner: str, record_id: Any) -> str:
