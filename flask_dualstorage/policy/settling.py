@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..types import Attributes, Kind, Meaning, Outcome, State, Write
 from .backoff import backoff
-from .values import put_on, same
+from .values import changes, put_on, same
 
 #: After a 401 nothing goes by itself for so long, seconds: asking over and over could lock the account.
 UNAUTHORIZED_WAIT = 60.0
@@ -133,3 +134,21 @@ def rebase(tail: Write, record: Attributes | None, validator: str | None) -> Wri
     if same(wanted, record) and not same(tail.base, tail.attributes):
         return None
     return replace(tail, base=record, attributes=wanted, validator=validator)
+
+
+def catch_up(write: Write, done: Sequence[Write]) -> Write:
+    """Put an update that gets a new owner on what that one's own writes made of the record, in order.
+
+    Nothing tells which is older, but the fields do: one that it was made on as such a write found it is from before it.
+    """
+    base, mine = write.base, write.attributes
+    if write.frozen or write.kind is not Kind.UPDATE or base is None or mine is None:
+        return write
+    for each in done:
+        if each.base is None or each.theirs is None:
+            continue
+        known = {name for name in base if name in each.base and same(base[name], each.base[name])}
+        news = {name: value for name, value in changes(each.base, each.theirs).items() if name in known}
+        mine = {**mine, **{name: value for name, value in news.items() if same(mine.get(name), base[name])}}
+        base = {**base, **news}
+    return replace(write, base=base, attributes=mine)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from ..errors import RecordGone, ValidationFailed
 from ..policy.coalescing import edit_of
-from ..policy.settling import thaw
+from ..policy.settling import catch_up, thaw
 from ..storage.outbox import OwnerTransaction
-from ..types import State, Write
+from ..types import UNSETTLED, State, Write
 from .engine import Engine
 from .enqueuing import Entry, enqueue
 
@@ -33,9 +33,10 @@ def _hand_over(engine: Engine, first: OwnerTransaction, second: OwnerTransaction
 
     The former takes a place at the end: what it is laid over may have been applied after it was made.
     """
-    if not second.lane(write.store, write.record_id):
+    theirs = second.lane(write.store, write.record_id, since=0)
+    if all(each.settled_seq < UNSETTLED for each in theirs):
         first.remove(write)
-        second.insert(replace(write, owner=second.owner))
+        second.insert(catch_up(replace(write, owner=second.owner), theirs))
     elif write.frozen:
         first.give(write, second)
     elif write.state is State.LOCAL:

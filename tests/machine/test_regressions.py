@@ -134,6 +134,37 @@ def test_what_was_adopted_lies_over_what_was_applied_since(process: Callable[[],
     assert dict(shown) == {"id": 2, "a": "mine", "b": "hers"}
 
 
+@pytest.mark.parametrize("hers_first", [True, False])
+def test_what_was_adopted_does_not_undo_what_its_new_owner_applied(
+    process: Callable[[], Process], upstream: Upstream, hers_first: bool
+):
+    """It went out as the whole record that the visitor had seen, though the page showed both edits."""
+    here = process()
+    visitor, alice = here.owner("anon:visitor"), here.owner("user:alice")
+    mine, hers = visitor.collection("people").fetch()[0], alice.collection("people").fetch()[0]
+    if hers_first:
+        hers.save(b="hers")
+    mine.save(a="mine", remote=False)
+    if not hers_first:
+        hers.save(b="hers")
+    alice.adopt("anon:visitor", "user:alice")
+    alice.sync()
+    assert fields(upstream.records["t1", "/people"][1], "a", "b") == ["mine", "hers"]
+
+
+def test_what_was_adopted_does_not_undo_what_others_edited_after_its_new_owner(
+    process: Callable[[], Process], upstream: Upstream
+):
+    here = process()
+    visitor, alice = here.owner("anon:visitor"), here.owner("user:alice")
+    alice.collection("pets").load(1).save(a="hers")
+    upstream.put(None, Place("t1", "/pets", 1), {"a": "theirs"})
+    visitor.collection("pets").load(1).save(b="mine", remote=False)
+    alice.adopt("anon:visitor", "user:alice")
+    alice.sync()
+    assert fields(upstream.records["t1", "/pets"][1], "a", "b") == ["theirs", "mine"]
+
+
 def test_a_write_that_lost_its_reference_on_the_way_goes_out(alice: UserStorage, upstream: Upstream):
     """A stale tab's reference, which a later save had replaced, held the write back for good."""
     pets = alice.collection("pets")
