@@ -9,6 +9,8 @@ ARGS ?=
 export PORT ?= 5050
 export UPSTREAM_PORT ?= 5051
 export UPSTREAM_CONTROL_PORT ?= 5052
+# What it talks to: make demo UPSTREAM=kinto, drf, or json_server (installed into .cache at the first start)
+export UPSTREAM ?= example
 
 .PHONY: demo test soak tour mutants check lint format types layers dev clean
 .DEFAULT_GOAL := demo

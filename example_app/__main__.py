@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -14,14 +15,15 @@ from werkzeug.serving import make_server
 
 from example_app.app import INSTANCE, create_app
 from example_app.ports import HOST, past_proxies, taken
-from example_app.upstream import start_upstream
+from example_app.upstream import start_other, start_upstream
+from example_app.upstreams import CHOSEN, DECLARED
 
 #: What listens on a port, by the variable that chooses it.
 PORTS = {"PORT": 5050, "UPSTREAM_PORT": 5051, "UPSTREAM_CONTROL_PORT": 5052}
 
 READY = """\
 The directory is at  http://{host}:{port}
-Its upstream, an API of its own, is at http://{host}:{upstream_port}/people
+Its upstream, {what}, is at http://{host}:{upstream_port}{shown_at}
 What you do is kept in {instance}. Ctrl-C ends both.
 """
 
@@ -36,7 +38,7 @@ def main() -> None:
         signal.signal(ending, signal.default_int_handler)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # no line for each request
     try:
-        with start_upstream(upstream_port, control_port, instance / "upstream.sqlite"):
+        with start(instance, upstream_port, control_port):
             serve(instance, port, upstream_port, control_port)
     except RuntimeError as error:
         complain(str(error))
@@ -44,21 +46,34 @@ def main() -> None:
         print("\nEnded. The next start finds everything as it is now.")
 
 
+def start(instance: Path, port: int, control_port: int) -> subprocess.Popen[str]:
+    """Start the upstream that was chosen."""
+    if CHOSEN == "example":
+        return start_upstream(port, control_port, instance / "upstream.sqlite")
+    return start_other(CHOSEN, port, control_port, instance / "upstream")
+
+
 def serve(instance: Path, port: int, upstream_port: int, control_port: int) -> None:
     """Serve the app until interrupted."""
     config = {
-        "DUALSTORAGE_UPSTREAM_URL": f"http://{HOST}:{upstream_port}",
+        "DUALSTORAGE_UPSTREAM_URL": f"http://{HOST}:{upstream_port}{DECLARED.path}",
         "UPSTREAM_CONTROL_URL": f"http://{HOST}:{control_port}",
     }
     server = make_server(HOST, port, create_app(config, instance), threaded=True)
-    print(READY.format(host=HOST, port=port, upstream_port=upstream_port, instance=instance), end="", flush=True)
+    what = "an API of its own" if CHOSEN == "example" else CHOSEN
+    ready = READY.format(
+        host=HOST, port=port, what=what, upstream_port=upstream_port, shown_at=DECLARED.shown_at, instance=instance
+    )
+    print(ready, end="", flush=True)
     server.serve_forever()
 
 
 def parse_options() -> Path:
     """The command line's only option: the folder that the data is kept in."""
+    # Each upstream has ids of its own: what is kept of one means nothing to another.
+    instance = INSTANCE if CHOSEN == "example" else INSTANCE / CHOSEN
     parser = argparse.ArgumentParser(prog="python -m example_app", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--instance", type=Path, default=INSTANCE, help="the folder to keep data in (%(default)s)")
+    parser.add_argument("--instance", type=Path, default=instance, help="the folder to keep data in (%(default)s)")
     folder: Path = parser.parse_args().instance
     return folder.absolute()
 

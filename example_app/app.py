@@ -19,6 +19,7 @@ from werkzeug.exceptions import BadRequest, HTTPException
 from example_app.account import account
 from example_app.directory import directory, dualstorage
 from example_app.plug import plug
+from example_app.upstreams import DECLARED
 from flask_dualstorage import ValidationFailed
 
 #: What lasts from one start to the next (the caches, the outbox, the key of the sessions), unless told otherwise.
@@ -31,8 +32,6 @@ def create_app(config: Mapping[str, Any] | None = None, instance: Path | None = 
     app = Flask(__name__, instance_path=str(folder))
     app.config.update(
         DUALSTORAGE_UPSTREAM_URL="http://127.0.0.1:5051",
-        # The example's upstream answers a repeated Idempotency-Key with its first answer.
-        DUALSTORAGE_HONOURS_KEYS=True,
         # Pages go on showing what others do while changes of one's own wait.
         DUALSTORAGE_WHEN_DIRTY="rebase",
         # The upstream is on this machine, and whoever plugs it in wants to see that at once.
@@ -44,6 +43,7 @@ def create_app(config: Mapping[str, Any] | None = None, instance: Path | None = 
         SESSION_COOKIE_NAME="example_directory",
         SESSION_COOKIE_SAMESITE="Lax",
     )
+    app.config.update(DECLARED.config)
     app.config.update(config or {})
     if not app.secret_key:
         app.secret_key = kept_secret(folder / "secret_key")

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from example_app.upstreams import DECLARED
 from flask_dualstorage import (
     Collection,
     DualStorage,
@@ -49,17 +50,28 @@ class Note(Model):
 
 @dualstorage.register
 class People(Collection):
-    """``/people``."""
+    """Everybody. Where they are, and how the API there speaks, is declared in ``upstreams``."""
 
+    url = DECLARED.people
+    store_name = "/people"
+    dialect = DECLARED.dialect
     model = Person
 
 
 @dualstorage.register
 class Notes(Collection):
-    """``/people/<id>/notes``: also of a person whom the upstream has not numbered yet."""
+    """The notes on one person: also on one whom the upstream has not numbered yet."""
 
-    url = "/people/{person_id}/notes"
+    url = DECLARED.notes
+    store_name = "/people/{person_id}/notes"
+    dialect = DECLARED.notes_dialect or DECLARED.dialect
     model = Note
+
+
+@dualstorage.upstream_auth
+def credential(owner: str, upstream: str) -> object:
+    """The app's own credential, whoever asks; None where the API asks for none."""
+    return DECLARED.credential
 
 
 def find_person(person_id: str) -> Model:

@@ -24,7 +24,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, Protocol
 
 from flask import Flask, request
 from werkzeug.exceptions import ServiceUnavailable
@@ -140,7 +140,17 @@ def unwished(wish: Any) -> dict[str, list[str]]:
     }
 
 
-def create_control(plug: Plug) -> Flask:
+class Turnable(Protocol):
+    """What a control port turns."""
+
+    def report(self) -> dict[str, Any]:
+        """How things stand."""
+
+    def turn(self, wish: Any) -> None:
+        """Do what was asked. Raises `Invalid`."""
+
+
+def create_control(plug: Turnable) -> Flask:
     """The app of the control port: ``GET /plug`` and ``POST /plug``."""
     control = create_json_app("control")
 
@@ -206,9 +216,18 @@ def start_upstream(port: int, control_port: int, database: Path) -> subprocess.P
     As a context manager it ends with the block: ``with start_upstream(...):``. Raises `RuntimeError` if it does not
     start; why stands on standard error.
     """
-    options = ["--port", str(port), "--control-port", str(control_port), "--database", str(database.absolute())]
-    process = subprocess.Popen(  # noqa: S603 - this Python, this module
-        [sys.executable, "-m", "example_app.upstream", "--with-parent", *options],
+    return _start(["example_app.upstream", "--database", str(database.absolute())], port, control_port)
+
+
+def start_other(name: str, port: int, control_port: int, folder: Path) -> subprocess.Popen[str]:
+    """Start an upstream that others wrote, as ``start_upstream`` does; ``folder`` keeps its data."""
+    return _start(["example_app.others", name, "--folder", str(folder.absolute())], port, control_port)
+
+
+def _start(module: list[str], port: int, control_port: int) -> subprocess.Popen[str]:
+    options = ["--with-parent", "--port", str(port), "--control-port", str(control_port)]
+    process = subprocess.Popen(  # noqa: S603 - this Python, a module of ours
+        [sys.executable, "-m", *module, *options],
         cwd=Path(__file__).parents[1],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

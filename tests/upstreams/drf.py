@@ -39,7 +39,7 @@ class Drf(ServerProcess):
     name = "drf"
     ready_path = "/"
 
-    def __init__(self, programs: Path, folder: Path, port: int) -> None:
+    def __init__(self, programs: Path, folder: Path, port: int, page: int = PAGE) -> None:
         super().__init__(folder, port)
         self.api = self.origin
         self._programs = programs
@@ -48,6 +48,7 @@ class Drf(ServerProcess):
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "drf_site.settings",
             "DRF_DATABASE": str(self._database),
+            "DRF_PAGE": str(page),
             "PYTHONPATH": str(HERE),
             "PYTHONDONTWRITEBYTECODE": "1",
         }

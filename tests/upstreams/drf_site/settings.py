@@ -1,4 +1,4 @@
-"""Its settings; ``DRF_DATABASE`` names the SQLite file that holds all it knows."""
+"""Its settings; ``DRF_DATABASE`` names the SQLite file that holds all it knows, ``DRF_PAGE`` the records a page."""
 
 import os
 

@@ -1,10 +1,12 @@
 """Its addresses: people by each of the three paginators, throttled, with notes; gadgets under the client's UUIDs."""
 
+import os
+
 from django.shortcuts import get_object_or_404
 from drf_site.models import Gadget, Note, Person
 from rest_framework import pagination, routers, serializers, throttling, viewsets
 
-PAGE = 3
+PAGE = int(os.environ["DRF_PAGE"])
 
 
 class PersonSerializer(serializers.ModelSerializer):
