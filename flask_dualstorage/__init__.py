@@ -21,21 +21,30 @@ from .errors import (
 )
 from .extension import DualStorage
 from .model import Model, WriteResult
+from .policy.paging import Page
 from .sync.reports import PendingWrite, Status, SyncReport
 from .upstream import known as dialects
+from .upstream.paging import BodyPages, CursorPages, HeaderPages, LinkPages, NumberedPages, OffsetPages
 
 __all__ = [
+    "BodyPages",
     "Collection",
     "CollectionUnknown",
     "ConfigurationError",
+    "CursorPages",
     "Dialect",
     "DualStorage",
     "DualStorageError",
+    "HeaderPages",
+    "LinkPages",
     "Model",
     "NoCredentials",
     "NotCached",
+    "NumberedPages",
+    "OffsetPages",
     "OutboxFull",
     "OutboxUnavailable",
+    "Page",
     "PendingWrite",
     "RecordGone",
     "Rejected",

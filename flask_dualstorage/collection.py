@@ -13,6 +13,8 @@ from werkzeug.exceptions import NotFound
 from .dialect import Dialect
 from .errors import ConfigurationError, ValidationFailed
 from .model import Freshness, Home, Model, Timeout, ask, load, numbered, seconds
+from .policy.listing import matches_by_fields
+from .policy.paging import Page, page_of
 from .policy.values import check_id, has_all
 from .policy.views import Seen, key_of
 from .sync import reading
@@ -92,6 +94,21 @@ class Collection:
         """Turn what the upstream answered into a list, before ``parse`` [parseBeforeLocalSave]."""
         return response
 
+    def matches(self, record: Attributes, params: Mapping[str, str]) -> bool:
+        """Say whether a new or edited record belongs in the list that was fetched with ``params``.
+
+        As it is, every parameter that names a field of the record must equal it by its text, and others say nothing.
+        Parameters that only choose a page are never among them.
+        """
+        return matches_by_fields(record, params)
+
+    def sort_key(self, record: Attributes, params: Mapping[str, str]) -> Any:
+        """Give what the list of ``params`` is ordered by, so that new and edited records find their place.
+
+        As it is, edited records keep their place, and new ones stand last.
+        """
+        raise NotImplementedError
+
     # --- reading ---------------------------------------------------------------------------------------------
 
     def fetch(
@@ -110,11 +127,12 @@ class Collection:
 
         ``params`` go into the query, and their list is kept for itself. ``add=True`` merges into what is there.
         ``max_age`` in seconds takes a copy that is younger without asking; 0 asks in any case, where otherwise the same
-        list is read once in a web request. Raises ``NotCached`` where nothing is here,
-        ``UpstreamError`` for an error status, ``NoCredentials``.
+        list is read once in a web request. ``all_pages=True`` reads the list to its end, or not at all; without it
+        ``page`` tells of the others. Raises ``NotCached`` where nothing is here, ``UpstreamError`` for an error status,
+        ``NoCredentials``, ``ConfigurationError`` where ``all_pages`` can not be.
         """
         if all_pages:
-            raise ConfigurationError("fetch(all_pages=True) comes with a later release; read page by page with params.")
+            self._check_all_pages(params or {})
         if when_dirty not in (None, "local", "rebase"):
             raise ConfigurationError(f"when_dirty is {when_dirty!r}; it takes 'local' or 'rebase'.")
         self._fetch = reading.Fetch(
@@ -124,9 +142,20 @@ class Collection:
             max_age=max_age,
             timeout=seconds(timeout),
             headers=headers or {},
+            all_pages=all_pages,
         )
         self._take(load(self._home, None, self._fetch, remote=remote))
         return self
+
+    def _check_all_pages(self, params: Mapping[str, Any]) -> None:
+        pages = self._declare().dialect.pages
+        if pages is None:
+            raise ConfigurationError(
+                f"fetch(all_pages=True) must know how the lists of {self.name!r} are cut into pages; "
+                "declare it: dialect = Dialect(pages=LinkPages()), or another of these."
+            )
+        for name in sorted(pages.starts() & params.keys()):
+            raise ConfigurationError(f"fetch(all_pages=True) begins at the first page; leave {name!r} out of params.")
 
     def get(self, id: RecordId) -> Model | None:  # Backbone's name for it
         """Give one Model out of the loaded list, or None [get]. Ids are compared by their text."""
@@ -207,6 +236,12 @@ class Collection:
     def pluck(self, field: str) -> list[Json]:
         """Give one field of every record [pluck]."""
         return [record.get(field) for record in self._attributes()]
+
+    @property
+    def page(self) -> Page:
+        """What is known of the page that was fetched, for templates; pending writes are counted in its ``total``."""
+        loaded = self._view()
+        return page_of(loaded.page, self._fetch.params, len(loaded.view.records), loaded.view.added)
 
     @property
     def source(self) -> str | None:
@@ -396,7 +431,7 @@ class Collection:
         return self._make_declaration(write.url, write.store)
 
     def _make_declaration(self, url: str, store: str) -> Declaration:
-        config = self._engine.config
+        config, cls = self._engine.config, type(self)
         dialect = self.dialect or self._engine.dialect(self.upstream)
         return Declaration(
             collection=self.name if self._registered else "",
@@ -418,6 +453,8 @@ class Collection:
             parse_list=self._parse_list,
             parse_record=self._parse_record,
             serialize=self._serialize,
+            matches=None if cls.matches is Collection.matches else self.matches,
+            sort_key=None if cls.sort_key is Collection.sort_key else self.sort_key,
         )
 
     def _own_headers(self) -> Mapping[str, str]:

@@ -69,7 +69,8 @@ class Dialect:
     for how many seconds, a repeated key gets its first answer; None: as configured. ``replayed_header``: the header
     that tells such an answer, whose success counts as the first one did.
 
-    ``pages`` says how a list goes on.
+    ``pages`` says how a list goes on: ``LinkPages()``, ``BodyPages()`` or another style of ``docs/queries.md``; None: a
+    list comes in one piece.
     """
 
     id_attribute: str = "id"
@@ -186,6 +187,10 @@ def _is_flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def _is_pages(value: Any) -> bool:
+    return value is None or (not isinstance(value, type) and callable(getattr(value, "told", None)))
+
+
 def _one_of(*allowed: Any) -> tuple[str, Callable[[Any], bool]]:
     return " or ".join(repr(each) for each in allowed), lambda value: value in allowed
 
@@ -237,5 +242,6 @@ _TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: value is None or value is False or _is_header(value),
     ),
     "honours_keys": ("True, False, a number of seconds, or None", lambda value: value is None or _is_wait(value)),
+    "pages": ("LinkPages(), BodyPages() or another of the styles of pages, or None", _is_pages),
     "replayed_header": ("the name of a header, or None", lambda value: value is None or _is_header(value)),
 }

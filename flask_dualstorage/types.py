@@ -144,12 +144,42 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class PageInfo:
+    """What the upstream told of how it cut a list; as it stands, of a list that came in one piece.
+
+    ``number`` counts from 1. ``total`` and ``pages`` are of the whole list, ``next`` and ``previous`` the parameters
+    of the neighbours, each None where it is not known; ``next_url`` is where the upstream says that the next page is.
+    ``numbering`` is (parameter, its value on page 1, its step from page to page). ``complete``: nothing that was in
+    the list when it was read is missing here. ``certain`` False: the next page is only supposed to be there.
+    ``gaps``: the list changed while its pages were read, and records may have been passed over.
+    """
+
+    number: int | None = 1
+    per_page: int | None = None
+    total: int | None = None
+    pages: int | None = 1
+    has_next: bool = False
+    has_previous: bool = False
+    next: Mapping[str, str] | None = None
+    previous: Mapping[str, str] | None = None
+    next_url: str | None = None
+    numbering: tuple[str, int, int] | None = None
+    complete: bool = True
+    certain: bool = True
+    gaps: bool = False
+
+
+#: A list that came in one piece.
+WHOLE = PageInfo()
+
+
+@dataclass(frozen=True, slots=True)
 class Envelope:
     """One cached value: the bases of one store or query, with what is known about them.
 
     ``began`` is the owner's ``settled_seq`` when the request for it was made, ``asked_at`` the clock's
     seconds at that moment. ``validators`` holds, by the id's text, the strong validators of single records;
-    ``etag`` and ``last_modified`` are the list's own and never a record's.
+    ``etag`` and ``last_modified`` are the list's own and never a record's. ``page`` tells whether the list is complete.
     """
 
     records: list[Attributes]
@@ -159,6 +189,7 @@ class Envelope:
     validators: dict[str, str] = field(default_factory=dict)
     etag: str | None = None
     last_modified: str | None = None
+    page: PageInfo = WHOLE
 
 
 #: How most APIs speak.
@@ -179,7 +210,8 @@ class Declaration:
 
     ``collection`` is the name it is registered under (``""``: a plain one, which needs no code). ``store`` names
     the set of records, ``url`` is the filled path of the collection, or with ``singleton`` of its only record.
-    ``read_only``: nothing of it is ever written. ``parse_list``, ``parse_record`` and ``serialize`` are the app's.
+    ``read_only``: nothing of it is ever written. ``parse_list``, ``parse_record``, ``serialize``, ``matches`` and
+    ``sort_key`` are the app's hooks.
     """
 
     collection: str
@@ -200,6 +232,8 @@ class Declaration:
     parse_list: Callable[[Json], Json] = _itself
     parse_record: Callable[[Json], Json] = _itself
     serialize: Callable[[Attributes], Json] = _itself
+    matches: Callable[[Attributes, Mapping[str, str]], bool] | None = None
+    sort_key: Callable[[Attributes, Mapping[str, str]], Any] | None = None
 
     @property
     def key_attribute(self) -> str | None:

@@ -11,7 +11,20 @@ from enum import StrEnum
 from urllib.parse import unquote
 
 from ..dialect import Dialect
-from ..types import PLAIN, Answer, Attributes, Failure, Fault, Json, Kind, Meaning, Outcome, RecordId
+from ..types import (
+    PLAIN,
+    WHOLE,
+    Answer,
+    Attributes,
+    Failure,
+    Fault,
+    Json,
+    Kind,
+    Meaning,
+    Outcome,
+    PageInfo,
+    RecordId,
+)
 from . import envelopes
 from .backoff import retry_after
 from .problems import problem_of
@@ -312,6 +325,7 @@ class ReadOutcome:
     reason: str | None = None
     retry_after: float | None = None
     answer: Answer | None = None
+    page: PageInfo = WHOLE
 
 
 def read_outcome(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..types import PENDING, Attributes, Envelope, Kind, RecordId, State, Write
+from .listing import EVERYTHING, Change, Listing, place, put_in_order
 from .values import put_on, same
 
 
@@ -21,10 +22,15 @@ class Seen:
 
 @dataclass(slots=True)
 class View:
-    """The records of one store in the upstream's order, new ones last; what is special about some, by id text."""
+    """The records of one list in the upstream's order, new ones last; what is special about some, by id text.
+
+    ``special`` also has what is pending of records that this list does not show. ``added`` is by how many records the
+    writes change the list's total.
+    """
 
     records: list[Attributes]
     special: dict[str, Seen]
+    added: int = 0
 
     def seen(self, record: Attributes, key: str | None) -> Seen:
         """Give what is known of one of ``records``."""
@@ -32,8 +38,22 @@ class View:
         return found or Seen(record, base=record)
 
 
+@dataclass(slots=True)
+class _Touched:
+    """One record under the writes of its lane: where the base has it, what it was, what it is."""
+
+    place: int | None
+    before: Attributes | None
+    now: Seen | None
+    is_new: bool
+
+
 def lay_over(
-    base: Sequence[Attributes], writes: Iterable[Write], key: str | None, validators: dict[str, str] | None = None
+    base: Sequence[Attributes],
+    writes: Iterable[Write],
+    key: str | None,
+    validators: dict[str, str] | None = None,
+    listing: Listing = EVERYTHING,
 ) -> View:
     """Lay ``writes`` (settled since the base began, and pending; in order of ``seq``) over ``base``."""
     records = list(base)
@@ -41,32 +61,75 @@ def lay_over(
     writes = list(writes)
     if not writes and not special:
         return View(records, {})
-    places = {key_of(record, key): place for place, record in enumerate(records)}
+    places = {key_of(record, key): at for at, record in enumerate(records)}
     special = {
         text: Seen(records[places[text]], records[places[text]], known.validator)
         for text, known in special.items()
         if text in places
     }
-    gone: set[int] = set()
+    touched = _fold(writes, records, places, special, key)
+    return _shown(records, touched, special, listing)
+
+
+def _fold(
+    writes: Sequence[Write],
+    records: Sequence[Attributes],
+    places: Mapping[str, int],
+    known: Mapping[str, Seen],
+    key: str | None,
+) -> dict[str, _Touched]:
+    """Give what the writes make of each record that they touch, by its id's text, in the order in which it shows."""
+    touched: dict[str, _Touched] = {}
     for write in writes:
         text = str(write.record_id)
-        place = places.get(text)
-        here = None if place is None or place in gone else records[place]
-        now = after(write, special.get(text) or (Seen(here, here) if here is not None else None), key)
-        if now is None:
+        one = touched.get(text)
+        if one is None:
+            one = touched[text] = _untouched(write, places.get(text), records, known.get(text))
+        elif one.now is None:
+            # Deleted, and made again: a new record, behind those that were made before.
+            one.is_new = True
+            touched[text] = touched.pop(text)
+        one.now = after(write, one.now, key)
+    return touched
+
+
+def _untouched(write: Write, place: int | None, records: Sequence[Attributes], known: Seen | None) -> _Touched:
+    if place is None:
+        return _Touched(None, write.base, None, is_new=write.kind is Kind.CREATE)
+    record = records[place]
+    return _Touched(place, record, known or Seen(record, record), is_new=False)
+
+
+def _shown(
+    records: list[Attributes], touched: Mapping[str, _Touched], special: dict[str, Seen], listing: Listing
+) -> View:
+    """Put every touched record where it belongs, or nowhere."""
+    gone: set[int] = set()
+    new: list[Attributes] = []
+    added = 0
+    for text, one in touched.items():
+        now = None if one.now is None else one.now.attributes
+        is_here, more = place(Change(one.before, now, one.place is not None, one.is_new), listing)
+        added += more
+        if one.now is None:
             special.pop(text, None)
-            if place is not None:
-                gone.add(place)
-            continue
-        special[text] = now
-        if place is None or place in gone:
-            places[text] = len(records)
-            records.append(now.attributes)
         else:
-            records[place] = now.attributes
+            special[text] = one.now
+        moves = one.is_new or one.place is None or listing.rank is not None
+        if one.place is not None and (moves or not is_here):
+            gone.add(one.place)
+        if is_here and now is not None:
+            if moves or one.place is None:
+                new.append(now)
+            else:
+                records[one.place] = now
     if gone:
-        records = [record for place, record in enumerate(records) if place not in gone]
-    return View(records, special)
+        records = [record for at, record in enumerate(records) if at not in gone]
+    if listing.rank is None:
+        records += new
+    else:
+        put_in_order(records, new, listing.rank)
+    return View(records, special, added)
 
 
 def after(write: Write, seen: Seen | None, key: str | None) -> Seen | None:

@@ -14,7 +14,7 @@ import orjson
 
 from ..errors import ConfigurationError
 from ..policy.views import newer
-from ..types import Envelope
+from ..types import WHOLE, Envelope, PageInfo
 
 log = logging.getLogger("flask_dualstorage")
 
@@ -162,6 +162,7 @@ def _encode(envelope: Envelope) -> bytes:
             envelope.last_modified,
             envelope.validators,
             envelope.records,
+            None if envelope.page == WHOLE else envelope.page,
         ]
     )
 
@@ -169,14 +170,15 @@ def _encode(envelope: Envelope) -> bytes:
 def _decode(value: Any) -> Envelope | None:
     """Decode what a cache gave back; anything that is no envelope of ours is a miss."""
     try:
-        epoch, began, asked_at, etag, last_modified, validators, records = orjson.loads(value)
+        epoch, began, asked_at, etag, last_modified, validators, records, told = orjson.loads(value)
+        page = WHOLE if told is None else PageInfo(**told)
     except (ValueError, TypeError) as error:
         log.warning("cache holds something that is no envelope, taken as a miss: %s", error)
         return None
     if not (isinstance(epoch, str) and isinstance(records, list) and isinstance(validators, dict)):
         log.warning("cache holds something that is no envelope, taken as a miss")
         return None
-    return Envelope(records, epoch, began, asked_at, validators, etag, last_modified)
+    return Envelope(records, epoch, began, asked_at, validators, etag, last_modified, page)
 
 
 def find_backend(

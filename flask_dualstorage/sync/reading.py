@@ -11,14 +11,17 @@ from urllib.parse import urlencode
 
 from ..errors import NotCached, UpstreamError, UpstreamUnreachable, ValidationFailed
 from ..policy import envelopes
+from ..policy.listing import EVERYTHING, Listing, matches_by_fields
 from ..policy.outcomes import ReadMeaning, ReadOutcome, read_outcome, strong_validator
 from ..policy.problems import problem_of
 from ..policy.references import find
 from ..policy.values import BadAnswer, as_record, as_records, same
 from ..policy.views import Seen, View, kept_validators, key_of, lay_over, newer
 from ..storage.outbox import StoreState
-from ..types import UNSETTLED, Attributes, Declaration, Envelope, Json, Kind, RecordId, Request
+from ..types import UNSETTLED, WHOLE, Attributes, Declaration, Envelope, Json, Kind, PageInfo, RecordId, Request
 from ..upstream.dialects import accept_of, list_path, path_of
+from ..upstream.paging import Pages
+from . import paging
 from .engine import Credentials, Engine
 from .sending import guarded
 
@@ -44,13 +47,15 @@ class Fetch:
     looked_at: bool = False
     timeout: tuple[float, float] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    all_pages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What a read gives: the view, ``source`` (``"upstream"``, ``"cache"``, ``"local"``), ``age`` in seconds, why.
 
-    ``seen`` is the owner's ``settled_seq`` at that moment, ``envelope`` the copy that lies under the view.
+    ``seen`` is the owner's ``settled_seq`` at that moment, ``envelope`` the copy that lies under the view, ``page``
+    what the upstream told of how it cut the list.
     """
 
     view: View
@@ -59,6 +64,7 @@ class Loaded:
     age: float | None = None
     reason: str | None = None
     envelope: Envelope | None = None
+    page: PageInfo = WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +88,20 @@ class Subject:
 
     @property
     def query(self) -> str:
-        """The name under which it is kept beside others of its store; no query string begins as a record's does."""
-        return urlencode(sorted(self.fetch.params.items())) if self.record_id is None else f"\0{self.record_id}"
+        """The name under which it is kept beside others of its store: ``""`` is the store's whole list.
+
+        No query string begins as the name of a record, or of a page, does.
+        """
+        if self.record_id is not None:
+            return f"\0{self.record_id}"
+        params = urlencode(sorted(self.fetch.params.items()))
+        return params if self.pages is None or self.fetch.all_pages else f"?{params}"
+
+    @property
+    def pages(self) -> Pages | None:
+        """How the upstream cuts this list, None for one piece."""
+        pages: Pages | None = self.declared.dialect.pages if self.record_id is None else None
+        return pages
 
     @property
     def path(self) -> str:
@@ -146,7 +164,23 @@ class Subject:
     def view(self, envelope: Envelope | None, state: StoreState) -> View:
         """Lay the owner's writes over a copy."""
         base, validators = ([], {}) if envelope is None else (envelope.records, envelope.validators)
-        return lay_over(base, state.writes, self.declared.key_attribute, validators)
+        listing = EVERYTHING if self.record_id is not None else self._listing(envelope)
+        return lay_over(base, state.writes, self.declared.key_attribute, validators, listing)
+
+    def _listing(self, envelope: Envelope | None) -> Listing:
+        """What belongs in this list: the app's hooks see no parameter that only chooses a page."""
+        declared = self.declared
+        paging = frozenset() if self.pages is None else self.pages.names()
+        params = {name: value for name, value in self.fetch.params.items() if name not in paging}
+        matches, rank = declared.matches or (matches_by_fields if params else None), declared.sort_key
+        page = WHOLE if envelope is None else envelope.page
+        return Listing(
+            belongs=None if matches is None else lambda record: matches(record, params),
+            whole=page.complete,
+            takes_new=not page.has_next,
+            rank=None if rank is None else lambda record: rank(record, params),
+            known=envelope is not None,
+        )
 
 
 def _of_epoch(envelope: Envelope | None, epoch: str) -> Envelope | None:
@@ -184,7 +218,8 @@ def from_here(subject: Subject, here: Here, reason: str | None) -> Loaded:
     source = "local" if here.envelope is None else "cache"
     age = None if here.envelope is None else age_of(subject.engine, here.envelope)
     view = subject.view(here.envelope, here.state)
-    return Loaded(view, source, here.state.settled_seq, age, reason, here.envelope)
+    page = WHOLE if here.envelope is None else here.envelope.page
+    return Loaded(view, source, here.state.settled_seq, age, reason, here.envelope, page)
 
 
 def age_of(engine: Engine, envelope: Envelope) -> float:
@@ -240,7 +275,7 @@ def fetch_remote(subject: Subject) -> Loaded:
         case ReadMeaning.FRESH:
             validators = _validators(subject, outcome)
             view = lay_over(outcome.records, [], subject.declared.key_attribute, validators)
-            return Loaded(view, "upstream", 0, 0.0)
+            return Loaded(view, "upstream", 0, 0.0, page=outcome.page)
         case ReadMeaning.GONE if subject.record_id is not None:
             return Loaded(View([], {}), "upstream", 0, 0.0, outcome.reason)
         case ReadMeaning.UNAVAILABLE:
@@ -250,27 +285,44 @@ def fetch_remote(subject: Subject) -> Loaded:
 
 
 def _get(subject: Subject, validated: Envelope | None, credentials: Credentials | None = None) -> ReadOutcome:
-    """One GET, conditional where a validator is known (RFC 9110 §13.1), unless the upstream is known to be away."""
+    """Ask the upstream, unless it is known to be away: one GET, or one for each page."""
     engine, declared, options = subject.engine, subject.declared, subject.fetch
     upstream = engine.upstream(declared.upstream)
     if not engine.may_ask(declared.upstream):
         return ReadOutcome(ReadMeaning.UNAVAILABLE, reason=AWAY, retry_after=upstream.breaker.open_for() or None)
     auth = (credentials or engine.credentials(subject.owner, declared.upstream)).require()
-    headers = {**accept_of(declared.dialect), **declared.headers(), **_conditions(validated), **options.headers}
-    request = Request("GET", subject.path, headers, params=options.params or None)
-    exchanged = engine.exchange(declared.upstream, request, auth, options.timeout)
     operation = "list" if subject.record_id is None else "record"
-    outcome = read_outcome(exchanged.answer, exchanged.offline_codes, engine.clock(), declared.dialect, operation)
+
+    def ask(path: str, params: Mapping[str, str], conditions: Mapping[str, str]) -> ReadOutcome:
+        headers = {**accept_of(declared.dialect), **declared.headers(), **conditions, **options.headers}
+        request = Request("GET", path, headers, params=params or None)
+        exchanged = engine.exchange(declared.upstream, request, auth, options.timeout)
+        outcome = read_outcome(exchanged.answer, exchanged.offline_codes, engine.clock(), declared.dialect, operation)
+        return _with_records(subject, outcome)
+
+    if subject.pages is not None and options.all_pages:
+        limit = paging.Limit(upstream.config.url, upstream.config.max_response_bytes, declared.key_attribute)
+        return paging.read_all(ask, subject.pages, subject.path, options.params, limit)
+    asked = options.params if subject.pages is None else subject.pages.first(options.params)
+    outcome = ask(subject.path, asked, _conditions(subject, validated))
     if outcome.meaning is ReadMeaning.NOT_MODIFIED:
-        if validated is None:
-            reason = "The upstream answered 304 to a request without a condition."
-            return replace(outcome, meaning=ReadMeaning.UNAVAILABLE, reason=reason)
-        return replace(outcome, records=validated.records)
-    return _with_records(subject, outcome)
+        return _not_modified(outcome, validated)
+    return outcome if subject.pages is None else paging.with_page(outcome, subject.pages, subject.path, asked)
 
 
-def _conditions(envelope: Envelope | None) -> dict[str, str]:
-    if envelope is None:
+def _not_modified(outcome: ReadOutcome, validated: Envelope | None) -> ReadOutcome:
+    if validated is None:
+        reason = "The upstream answered 304 to a request without a condition."
+        return replace(outcome, meaning=ReadMeaning.UNAVAILABLE, reason=reason)
+    return replace(outcome, records=validated.records, page=validated.page)
+
+
+def _conditions(subject: Subject, envelope: Envelope | None) -> dict[str, str]:
+    """Ask only for what changed, where a validator is known (RFC 9110 §13.1) and covers all that we need to know.
+
+    A 304 of one page says nothing of the others, nor of a header that names the next page or the total.
+    """
+    if envelope is None or (subject.pages is not None and not subject.pages.told_in_body):
         return {}
     known = {"If-None-Match": envelope.etag, "If-Modified-Since": envelope.last_modified}
     return {name: value for name, value in known.items() if value}
@@ -301,6 +353,9 @@ def _keep(subject: Subject, here: Here, outcome: ReadOutcome, asked_at: float) -
     records = outcome.records
     if subject.fetch.add and here.envelope is not None:
         records = _merged(here.envelope.records, records, key)
+    elif outcome.page.gaps and here.envelope is not None:
+        # Records moved while the pages were read: what is missing now may only have been passed over.
+        records = _merged(here.envelope.records, records, key)
     validators = kept_validators(records, subject.view(here.envelope, here.state), key)
     headers: Mapping[str, str] = {} if outcome.answer is None or subject.fetch.add else outcome.answer.headers
     before = here.validated if outcome.meaning is ReadMeaning.NOT_MODIFIED else None
@@ -312,10 +367,13 @@ def _keep(subject: Subject, here: Here, outcome: ReadOutcome, asked_at: float) -
         validators={**validators, **_validators(subject, outcome)},
         etag=headers.get("ETag") or (before.etag if before else None),
         last_modified=headers.get("Last-Modified") or (before.last_modified if before else None),
+        page=outcome.page,
     )
     subject.engine.bases.put(subject.owner, subject.declared.store, envelope, subject.query)
     state = subject.state(envelope.began)
-    return Loaded(subject.view(envelope, state), "upstream", state.settled_seq, 0.0, envelope=envelope)
+    return Loaded(
+        subject.view(envelope, state), "upstream", state.settled_seq, 0.0, envelope=envelope, page=envelope.page
+    )
 
 
 def _merged(old: list[Attributes], new: list[Attributes], key: str | None) -> list[Attributes]:
@@ -328,7 +386,9 @@ def _merged(old: list[Attributes], new: list[Attributes], key: str | None) -> li
 def _fall_back(subject: Subject, here: Here, outcome: ReadOutcome) -> Loaded:
     if here.envelope is not None and not is_showable(subject, here):
         here = replace(here, envelope=None, state=subject.state(ONLY_PENDING))
-    if here.envelope is None and not here.state.writes:
+    filtered = subject.record_id is None and bool(subject.fetch.params)
+    nothing = not subject.view(None, here.state).records if filtered else not here.state.writes
+    if here.envelope is None and nothing:
         raise NotCached(f"{outcome.reason} No copy of {subject.path} is kept here.", outcome.retry_after)
     return from_here(subject, here, outcome.reason)
 

@@ -322,7 +322,7 @@ class TestRegister:
         with pytest.raises(ConfigurationError, match=r"Dialect\.id_attribute is ''; it takes the name"):
             Dialect(id_attribute="")
 
-    def test_every_page_at_once_comes_with_a_later_release(self, user: User, upstream: RestUpstream):
+    def test_every_page_at_once_needs_to_know_what_a_page_is(self, user: User, upstream: RestUpstream):
         with pytest.raises(ConfigurationError, match="all_pages"):
             user().collection("people").fetch(all_pages=True)
         assert upstream.received == []
