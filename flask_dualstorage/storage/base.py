@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -171,7 +172,7 @@ def _decode(value: Any) -> Envelope | None:
     """Decode what a cache gave back; anything that is no envelope of ours is a miss."""
     try:
         epoch, began, asked_at, etag, last_modified, validators, records, told = orjson.loads(value)
-        page = WHOLE if told is None else PageInfo(**told)
+        page = WHOLE if told is None else _page(told)
     except (ValueError, TypeError) as error:
         log.warning("cache holds something that is no envelope, taken as a miss: %s", error)
         return None
@@ -179,6 +180,15 @@ def _decode(value: Any) -> Envelope | None:
         log.warning("cache holds something that is no envelope, taken as a miss")
         return None
     return Envelope(records, epoch, began, asked_at, validators, etag, last_modified, page)
+
+
+def _page(told: dict[str, Any]) -> PageInfo:
+    """Decode what was told of a page; JSON knows no tuples. Raises ``TypeError`` or ``ValueError``."""
+    page = PageInfo(**told)
+    if page.numbering is None:
+        return page
+    name, first, step = page.numbering
+    return replace(page, numbering=(name, first, step))
 
 
 def find_backend(

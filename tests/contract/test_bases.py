@@ -16,7 +16,7 @@ from flask import Flask
 from flask_caching import Cache
 
 from flask_dualstorage.storage.base import ANONYMOUS_TIMEOUT, Backend, Bases
-from flask_dualstorage.types import Envelope
+from flask_dualstorage.types import Envelope, PageInfo
 from tests.needs import free_port
 
 ALICE = "user:alice"
@@ -34,6 +34,21 @@ FULL = Envelope(
     validators={"7": '"ä\\"', "7b": "W/x"},
     etag='"list"',
     last_modified="Sat, 01 Jan 2000 00:00:00 GMT",
+    page=PageInfo(
+        number=2,
+        per_page=3,
+        total=9,
+        pages=3,
+        has_next=True,
+        has_previous=True,
+        next={"page": "3"},
+        previous={"page": "1"},
+        next_url="/people?page=3",
+        numbering=("page", 1, 1),
+        complete=False,
+        certain=False,
+        gaps=True,
+    ),
 )
 
 
@@ -224,6 +239,9 @@ GARBAGE = [
     '"eightxxx"',
     b"[1,2,3]",
     b"[1,2,3,4,5,6,7,8]",
+    b'["",0,0.0,null,null,{},[],[]]',
+    b'["",0,0.0,null,null,{},[],{"number":1,"ramp":2}]',
+    b'["",0,0.0,null,null,{},[],{"numbering":7}]',
     b'["",0,0.0,true,null,null,{},{"id":1}]',
     b'["",0,0.0,true,null,null,[],[]]',
     b'{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"h":8}',
