@@ -16,7 +16,7 @@ MAX_PAGES = 1000
 MAX_NEXT = 8000
 
 #: One link-value of RFC 8288 §3, and its parameters.
-_LINK = re.compile(r'\s*<([^<>]*)>((?:[^",]|"(?:\\.|[^"\\])*")*)(?:,|$)')
+_LINK = re.compile(r'[\s,]*+<([^<>]*+)>((?:[^",]++|"(?:\\.|[^"\\])*+")*+)(?:,|\Z)')
 _LINK_PARAMETER = re.compile(r';\s*([^\s=;,"]+)\s*(?:=\s*(?:"((?:\\.|[^"\\])*)"|([^\s;,"]*)))?')
 
 
@@ -29,7 +29,7 @@ def links(header: str) -> dict[str, str]:
     A link that has an ``anchor`` is about something else than what was asked (§3.2).
     """
     found: dict[str, str] = {}
-    for target, rest in _LINK.findall(header):
+    for target, rest in _link_values(header):
         parameters: dict[str, str] = {}
         for name, quoted, token in _LINK_PARAMETER.findall(rest):
             parameters.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) or token)
@@ -37,6 +37,14 @@ def links(header: str) -> dict[str, str]:
             for relation in parameters.get("rel", "").lower().split():
                 found.setdefault(relation, target)
     return found
+
+
+def _link_values(header: str) -> Iterator[tuple[str, str]]:
+    """Walk over the links as far as they can be read; each character is looked at once."""
+    link = _LINK.match(header)
+    while link is not None:
+        yield link[1], link[2]
+        link = _LINK.match(header, link.end())
 
 
 def at(body: Json, path: str) -> Json:
