@@ -162,6 +162,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
+def is_number(text: str) -> bool:
+    """Say whether an id's text may be that of a number: ``"7"`` is, ``"07"`` is not."""
+    return text.isascii() and text.removeprefix("-").isdigit() and str(int(text)) == text
+
+
 def usable_id(value: Any) -> bool:
     """Say whether a record that the upstream names so can be told apart and asked for."""
     return _why_no_id(value) is None and value not in (".", "..")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..types import PENDING, Attributes, Envelope, Kind, RecordId, State, Write
 from .listing import EVERYTHING, Change, Listing, place, put_in_order
-from .values import put_on, same
+from .values import is_number, put_on, same
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def lay_over(
     writes = list(writes)
     if not writes and not special:
         return View(records, {})
-    places = {key_of(record, key): at for at, record in enumerate(records)}
+    places = _places(records, {*special, *(str(write.record_id) for write in writes)}, key)
     special = {
         text: Seen(records[places[text]], records[places[text]], known.validator)
         for text, known in special.items()
@@ -69,6 +69,19 @@ def lay_over(
     }
     touched = _fold(writes, records, places, special, key)
     return _shown(records, touched, special, listing)
+
+
+def _places(records: Sequence[Attributes], wanted: set[str], key: str | None) -> dict[str, int]:
+    """Find the records with one of the ``wanted`` ids.
+
+    It is the one step that looks at every record of the list, so it makes no text of each of their ids: those that are
+    wanted are made numbers instead.
+    """
+    if key is None:
+        return {"": 0} if records else {}
+    ids: set[RecordId] = {*wanted, *(int(text) for text in wanted if is_number(text))}
+    found = [at for at, record in enumerate(records) if record.get(key) in ids]
+    return {key_of(records[at], key): at for at in found}
 
 
 def _fold(
@@ -123,13 +136,18 @@ def _shown(
                 new.append(now)
             else:
                 records[one.place] = now
-    if gone:
-        records = [record for at, record in enumerate(records) if at not in gone]
+    _move(records, gone, new, listing)
+    return View(records, special, added)
+
+
+def _move(records: list[Attributes], gone: set[int], new: list[Attributes], listing: Listing) -> None:
+    """Take records out by their place, and put others in: last, or where the list's order has them."""
+    for at in sorted(gone, reverse=True):
+        del records[at]
     if listing.rank is None:
         records += new
     else:
         put_in_order(records, new, listing.rank)
-    return View(records, special, added)
 
 
 def after(write: Write, seen: Seen | None, key: str | None) -> Seen | None:
