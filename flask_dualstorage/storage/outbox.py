@@ -6,7 +6,7 @@ first, so that two workers never decide on the same lane at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -26,6 +26,8 @@ from .database import Connection, Database, Statement, new_id
 _write, _owner, _alias, _nonce = schema.write, schema.owner, schema.alias, schema.nonce
 _COLUMNS = tuple(column.name for column in _write.columns)
 _OWNER_STATE = ("epoch", "settled_seq", "pending", "heir", "retry_after")
+#: What a form made that came to nothing: what it wants is there already, and stays as it is now.
+NOTHING_LEFT = ""
 _FIXED = ("seq", "id", "owner", "collection", "upstream", "created_at")
 
 
@@ -150,6 +152,7 @@ _ADD_OWNER = _insert_ignoring(_owner, "owner", *_OWNER_STATE)
 _ADD_ALIAS = _insert_ignoring(_alias, *(column.name for column in _alias.columns))
 _SET_OWNER = Statement(update(_owner).where(_owner.c.owner == bindparam("of")).values(_bind(*_OWNER_STATE)))
 _INSERT = Statement(insert(_write).values(_bind(*(name for name in _COLUMNS if name != "seq"))))
+_INSERT_AT = Statement(insert(_write).values(_bind(*_COLUMNS)))
 _UPDATE = Statement(
     update(_write)
     .where(_write.c.seq == bindparam("of"))
@@ -337,7 +340,7 @@ class OwnerTransaction:
         """Let no applied write lie over anything any more; it stays in the history."""
         self._connection.run(_HIDE_APPLIED, {"owner": self.owner})
 
-    def check_room(self, at_most: int) -> None:
+    def check_room(self, at_most: float) -> None:
         """Raise ``OutboxFull`` where one more pending write would be too many."""
         if self._pending >= at_most:
             raise OutboxFull(
@@ -370,6 +373,16 @@ class OwnerTransaction:
         self._connection.run(_UPDATE, values | {"of": old.seq})
         self._pending += _counts(new) - _counts(old)
         return new
+
+    def reorder(self, writes: Sequence[Write]) -> list[Write]:
+        """Let writes, as read in this transaction, change places: in this order they take the places that they have."""
+        places = sorted(write.seq for write in writes)
+        moved = [replace(write, seq=seq) for write, seq in zip(writes, places, strict=True)]
+        for write in writes:
+            self._connection.run(_DELETE, {"of": write.seq})
+        for write in moved:
+            self._connection.run(_INSERT_AT, _to_row(write))
+        return moved
 
     def remove(self, write: Write) -> None:
         """Take a write out altogether: it was never accepted, or it was a local record."""
@@ -474,13 +487,13 @@ class OwnerTransaction:
         values = {"owner": self.owner, "of": write.id, "used": write.key, "digest": request_digest(write)}
         self._connection.run(_SET_NONCE_KEY, values)
 
-    def form_made(self, write: Write, instead_of: str) -> None:
-        """Remember that what a form made is in this write now."""
-        self._connection.run(_MOVE_NONCE, {"owner": self.owner, "of": instead_of, "into": write.id})
+    def form_made(self, write_id: str, instead_of: str) -> None:
+        """Remember that what a form made is in this write now, or that ``NOTHING_LEFT`` of it has to be sent."""
+        self._connection.run(_MOVE_NONCE, {"owner": self.owner, "of": instead_of, "into": write_id})
 
     def joined(self, write: Write, into: Write) -> Write:
         """Settle a write as part of another."""
-        self.form_made(into, write.id)
+        self.form_made(into.id, write.id)
         return self.discard(write, "Joined the write before it.")
 
     def everything(self) -> list[Write]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from ..errors import RecordGone, ValidationFailed
 from ..policy.coalescing import edit_of
 from ..policy.settling import catch_up, thaw
-from ..storage.outbox import OwnerTransaction
+from ..storage.outbox import NOTHING_LEFT, OwnerTransaction
 from ..types import UNSETTLED, State, Write
 from .engine import Engine
-from .enqueuing import Entry, enqueue
+from .enqueuing import Entry, enqueue, put_behind_on
 
 
 def adopt(engine: Engine, from_owner: str, to_owner: str) -> None:
@@ -29,25 +30,39 @@ def adopt(engine: Engine, from_owner: str, to_owner: str) -> None:
 
 
 def _hand_over(engine: Engine, first: OwnerTransaction, second: OwnerTransaction, write: Write) -> None:
-    """A write that no lane of the second's concerns, or that is on its way, moves as it is; others join the lane.
+    """A write that no lane of the second's concerns moves as it is; one that may be upstream goes first in the lane.
 
-    The former takes a place at the end: what it is laid over may have been applied after it was made.
+    The former takes a place at the end: what it is laid over may have been applied after it was made. All others join
+    the lane as edits do.
     """
     theirs = second.lane(write.store, write.record_id, since=0)
     if all(each.settled_seq < UNSETTLED for each in theirs):
         first.remove(write)
         second.insert(catch_up(replace(write, owner=second.owner), theirs))
     elif write.frozen:
-        first.give(write, second)
+        _put_first(first, second, write)
     elif write.state is State.LOCAL:
         _join_local(first, second, write)
     else:
         _join_lane(engine, first, second, write)
 
 
+def _put_first(first: OwnerTransaction, second: OwnerTransaction, write: Write) -> None:
+    """What has a key may be upstream already: what the second has not sent yet goes after it, laid over it.
+
+    The other way round its fixed bytes, a whole record, would take back what went before.
+    """
+    behind = [each for each in second.lane(write.store, write.record_id) if not each.frozen]
+    given = first.give(write, second)
+    _, *moved = second.reorder([given, *behind])
+    if write.attributes is not None:
+        put_behind_on(second, write.attributes, moved)
+
+
 def _join_local(first: OwnerTransaction, second: OwnerTransaction, write: Write) -> None:
     there = second.lane(write.store, write.record_id)[-1]
     second.update(there, replace(there, attributes={**(there.attributes or {}), **(write.attributes or {})}))
+    second.form_made(there.id, write.id)
     first.remove(write)
 
 
@@ -56,7 +71,10 @@ def _join_lane(engine: Engine, first: OwnerTransaction, second: OwnerTransaction
     first.remove(write)
     try:
         entry = Entry(declared, write.record_id, edit_of(write), second.settled_seq, write.id, write.reason)
-        enqueue(second, entry, engine.config.max_pending)
+        # Whatever its size: these writes were accepted already.
+        joined = enqueue(second, entry, math.inf)
     except (RecordGone, ValidationFailed) as error:
         refused = replace(write, owner=second.owner, state=State.REJECTED, not_before=None, reason=str(error))
         second.insert(thaw(refused))
+        return
+    second.form_made(NOTHING_LEFT if joined.write is None else joined.write.id, write.id)

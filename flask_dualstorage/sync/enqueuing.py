@@ -42,7 +42,7 @@ class Entry:
     unbound: frozenset[str] = frozenset()
 
 
-def enqueue(change: OwnerTransaction, entry: Entry, at_most: int) -> Enqueued:
+def enqueue(change: OwnerTransaction, entry: Entry, at_most: float) -> Enqueued:
     """Let an edit join its record's lane; ``at_most`` is how many writes may be pending.
 
     Raises ``ValidationFailed`` for a reference to a record that this owner never made, ``RecordGone``, ``OutboxFull``.
@@ -119,7 +119,7 @@ def refers_to_later(change: OwnerTransaction, lane: Sequence[Write], unbound: Se
 
 
 def _carry_out(
-    change: OwnerTransaction, entry: Entry, lane: Sequence[Write], decision: Decision, at_most: int
+    change: OwnerTransaction, entry: Entry, lane: Sequence[Write], decision: Decision, at_most: float
 ) -> Enqueued:
     if decision.action is Action.NOTHING:
         # One more call relies on it: a refusal of its first send is no longer that call's alone to hear.
@@ -202,7 +202,7 @@ def vanish(change: OwnerTransaction, write: Write) -> list[Write]:
     behind = [each for each in change.lane(write.store, write.record_id) if each.seq > write.seq]
     gone = [change.discard(write, "Taken back before it was sent.")]
     if write.kind is not Kind.CREATE:
-        _put_behind_on(change, write.base, behind)
+        put_behind_on(change, write.base, behind)
         return gone
     gone += [change.discard(each, "Its record was given up before it was sent.") for each in behind]
     path = references.record_path(write.url, write.record_id) if write.record_id != "" else write.url
@@ -215,10 +215,13 @@ def vanish(change: OwnerTransaction, write: Write) -> list[Write]:
     return gone
 
 
-def _put_behind_on(change: OwnerTransaction, base: Attributes | None, behind: Sequence[Write]) -> None:
-    """Take what was discarded out of the writes behind it, each of which was made on the one before."""
+def put_behind_on(change: OwnerTransaction, base: Attributes | None, behind: Sequence[Write]) -> None:
+    """Lay writes over what goes before them now: each of them was made on the one before.
+
+    A conflict stays on the base that it was found on.
+    """
     for write in behind:
-        if write.frozen or write.attributes is None:
+        if write.frozen or write.attributes is None or write.state is State.CONFLICT:
             return
         mine = changes(write.base, write.attributes) if base is None else put_on(base, write.base, write.attributes)
         change.update(write, replace(write, base=base, attributes=mine))

@@ -101,7 +101,7 @@ def _settle(
         change.remove(now)
         return Settled(after, withdrawn=True)
     after = change.update(now, after)
-    if tail is not None and not after.frozen and not tail.frozen:
+    if tail is not None and not after.frozen and not tail.frozen and tail.state is not State.CONFLICT:
         after = _fold_tail(change, declared, after, tail)
     return Settled(after)
 
@@ -156,8 +156,13 @@ def _rebase_tail(change: OwnerTransaction, tail: Write, done: Write) -> None:
     if tail.frozen:
         # Adopted beside another: its bytes and its If-Match are fixed, and the upstream may know its key.
         return
+    if tail.state is State.CONFLICT:
+        # Adopted behind another: its owner decides over it, with what the upstream holds by now beside it.
+        change.update(tail, replace(tail, theirs=done.theirs, validator=done.validator))
+        return
     rebased = rebase(tail, done.theirs, done.validator)
     if rebased is None:
+        change.form_made(done.id, tail.id)
         change.discard(tail, "The upstream has it already.")
     else:
         change.update(tail, rebased)

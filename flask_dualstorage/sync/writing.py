@@ -213,7 +213,7 @@ def _again(
         return Enqueued(first, repeated=True)
     joined = _enqueue(engine, change, target, edit, reason, write_id=used.write_id)
     if joined.write is not None and joined.write.id != used.write_id:
-        change.form_made(joined.write, used.write_id)
+        change.form_made(joined.write.id, used.write_id)
     if joined.write is None or joined.write.id != used.write_id or joined.write.refers:
         return joined
     if joined.write.kind is not Kind.CREATE and not joined.lane_free:

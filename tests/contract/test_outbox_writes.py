@@ -11,7 +11,7 @@ from flask_dualstorage.errors import ValidationFailed
 from flask_dualstorage.storage.outbox import Outbox
 from flask_dualstorage.storage.schema import MAX_STORE
 from flask_dualstorage.types import UNSETTLED, Kind, State, Write
-from tests.contract.writes import ALICE, BOB, PEOPLE, a_write, applied, insert
+from tests.contract.writes import ALICE, BOB, PEOPLE, a_write, applied, insert, pending_counter
 
 #: Every column with a value that some database might not hold.
 FULL: dict[str, Any] = {
@@ -60,6 +60,20 @@ def test_every_column_comes_back_as_it_was(outbox: Outbox):
     assert outbox.write(ALICE, write.id) == write
     for name, value in FULL.items():
         assert getattr(write, name) == value, name
+
+
+def test_writes_change_places_among_themselves(outbox: Outbox):
+    """Each keeps all that it is, and those of other records keep their place."""
+    one, two, three = (
+        insert(outbox, **FULL | {"state": state}) for state in (State.QUEUED, State.QUEUED, State.SENDING)
+    )
+    with outbox.transaction(ALICE) as change:
+        moved = change.reorder([three, one])
+    assert moved == [replace(three, seq=one.seq), replace(one, seq=three.seq)]
+    assert [outbox.write(ALICE, write.id) for write in (one, three)] == [moved[1], moved[0]]
+    assert insert(outbox).seq > three.seq
+    assert outbox.write(ALICE, two.id) == two
+    assert pending_counter(outbox, ALICE) == 4
 
 
 @pytest.mark.parametrize("name", ["attributes", "base", "validator", "not_before", "key", "method", "path", "body"])
