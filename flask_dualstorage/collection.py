@@ -17,7 +17,7 @@ from .policy.listing import matches_by_fields
 from .policy.paging import Page, page_of
 from .policy.values import check_id, has_all
 from .policy.views import Seen, key_of
-from .sync import reading
+from .sync import freshening, reading
 from .sync.engine import Engine
 from .sync.flush import flush
 from .sync.reports import SyncReport
@@ -367,7 +367,7 @@ class Collection:
         """What is loaded, or what is here without a request."""
         if self._loaded is not None:
             return self._view()
-        return reading.look(self._subject())
+        return freshening.look(self._subject())
 
     def _subject(self) -> reading.Subject:
         return reading.Subject(self._engine, self._owner, self._declare(), self._fetch)

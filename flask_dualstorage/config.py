@@ -65,6 +65,7 @@ class Config:
     max_pending: int = 10_000
     max_record_bytes: int = 1024 * 1024
     keep_applied: float = DAY
+    auto_sync: str = "off"
     url_prefix: str = "/dualstorage"
     register_blueprint: bool = True
     strict_collections: bool = False
@@ -74,14 +75,9 @@ def read_config(settings: Mapping[str, Any], instance_path: str) -> Config:
     """Read and check ``app.config``. Raises ``ConfigurationError`` that names the key and what it takes."""
     given = {key[len(PREFIX) :]: value for key, value in settings.items() if key.startswith(PREFIX)}
     for key in given:
-        if key not in _CHECKS and key not in _LATER:
+        if key not in _CHECKS:
             raise ConfigurationError(_unknown(PREFIX + key, key, _CHECKS, PREFIX))
-    for key, only in _LATER.items():
-        if key in given and given[key] != only:
-            raise ConfigurationError(
-                f"{PREFIX}{key} is {given[key]!r}, but this release takes only {only!r}. Leave it out."
-            )
-    values = {key.lower(): _CHECKS[key](PREFIX + key, value) for key, value in given.items() if key in _CHECKS}
+    values = {key.lower(): _CHECKS[key](PREFIX + key, value) for key, value in given.items()}
     named = {name: _upstream(name, options, values) for name, options in (values.pop("upstreams", None) or {}).items()}
     if "upstream_url" in values:
         named["default"] = _upstream("default", {"url": values["upstream_url"]}, values)
@@ -293,10 +289,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "MAX_RECORD_BYTES": _count,
     "MAX_RESPONSE_BYTES": _count,
     "KEEP_APPLIED": _seconds,
+    "AUTO_SYNC": _one_of("off", "after_response"),
     "URL_PREFIX": _prefix,
     "REGISTER_BLUEPRINT": _flag,
     "STRICT_COLLECTIONS": _flag,
 }
-
-#: Keys of the full interface whose other values come with a later release.
-_LATER = {"AUTO_SYNC": "off"}

@@ -19,6 +19,7 @@ from .storage.base import Backend, Bases, eviction_of, find_backend
 from .storage.database import Database
 from .storage.outbox import Outbox
 from .sync.after import After
+from .sync.autosync import AutoSync
 from .sync.engine import Engine
 from .sync.reports import PendingWrite, Status, SyncReport
 from .types import Declaration, RecordId, Write
@@ -194,6 +195,7 @@ class AppDualStorage(_Desk):
             memo=self._memo,
             after=After(time.monotonic, lambda: app.testing, database.leave),
         )
+        self._auto_sync = AutoSync(self.engine)
         app.after_request(self._let_go)
 
     def belongs_to(self, registry: Registry) -> bool:
@@ -251,6 +253,10 @@ class AppDualStorage(_Desk):
         environ = request.environ
         if _MEMO not in environ and not response.is_streamed:
             return response
+
+        memo = environ.get(_MEMO, {}).get(id(self))
+        if memo is not None:
+            self._auto_sync.leave(memo)
 
         def begin() -> None:
             memo = environ.get(_MEMO, {}).get(id(self))

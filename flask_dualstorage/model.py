@@ -14,6 +14,7 @@ from .policy.routing import Route, route
 from .policy.values import changes, check_attributes, check_id, copy_json
 from .policy.views import Seen
 from .sync import freshening, reading, writing
+from .sync.autosync import note
 from .sync.engine import Engine
 from .sync.flush import try_lane
 from .sync.reports import PendingWrite, pending_write
@@ -346,6 +347,8 @@ class Model(Mapping[str, Json]):
 
     def _written(self, edit: Edit, written: writing.Written) -> WriteResult:
         write = written.write
+        if write is not None:
+            note(self._at_home.engine, self._at_home.owner, [write])
         gone = tuple(each.id for each in written.vanished)
         if write is None:
             self._write = None
@@ -394,4 +397,4 @@ def load(home: Home, record_id: RecordId | None, options: reading.Fetch, *, remo
         case Route.DUAL:
             return freshening.fetch(subject)
         case _:
-            return reading.look(subject)
+            return freshening.look(subject)

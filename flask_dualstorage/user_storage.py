@@ -14,11 +14,12 @@ from .model import Home, Model, ask
 from .policy.diagnosis import Diagnosis
 from .policy.values import check_id
 from .sync import adopting, deciding
+from .sync.autosync import note_waiting
 from .sync.engine import Engine
 from .sync.examining import Examination
 from .sync.flush import everything, flush
 from .sync.reports import PendingWrite, Status, SyncReport, pending_write, pending_writes, status
-from .types import Attributes, Declaration, Json, Kind, RecordId, Write
+from .types import WAITING, Attributes, Declaration, Json, Kind, RecordId, Write
 
 _Declared = TypeVar("_Declared", bound=type[Collection] | type[Model])
 _MODEL = "model:"
@@ -105,7 +106,10 @@ class UserStorage:
     def status(self) -> Status:
         """Give this owner's pending writes in numbers; no request."""
         known = [upstream.online for upstream in self._engine.known_upstreams() if upstream.online is not None]
-        return status(all(known) if known else None, self._engine.outbox.counts(self.owner))
+        counts = self._engine.outbox.counts(self.owner)
+        if any(state in WAITING for _, state, _, _ in counts):
+            note_waiting(self._engine, self.owner)
+        return status(all(known) if known else None, counts)
 
     def pending(self) -> list[PendingWrite]:
         """Give this owner's pending writes, in order; no request."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
@@ -206,10 +206,19 @@ def _result(job: Future[Outcome]) -> Outcome:
 
 
 def flush(
-    engine: Engine, owner: str, *, chosen: Chosen = everything, budget: float | None = None, explicit: bool = True
+    engine: Engine,
+    owner: str,
+    *,
+    chosen: Chosen = everything,
+    budget: float | None = None,
+    explicit: bool = True,
+    credentials: Mapping[str, Credentials] | None = None,
 ) -> SyncReport:
-    """Flush an owner's chosen writes, and those they wait for, within ``budget`` seconds."""
-    done = Flush(engine, owner, chosen, budget, explicit).run()
+    """Flush an owner's chosen writes, and those they wait for, within ``budget`` seconds.
+
+    ``credentials`` by upstream are taken rather than asked of the app.
+    """
+    done = Flush(engine, owner, chosen, budget, explicit, _credentials=dict(credentials or {})).run()
     left = [write for write in engine.outbox.pending(owner) if chosen(write)]
     report = sync_report(
         done.applied,

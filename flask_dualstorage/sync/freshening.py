@@ -9,6 +9,7 @@ from ..errors import NotCached, UpstreamError
 from ..policy.freshness import Step, Tolerance, tolerance
 from . import reading
 from .after import Job
+from .autosync import note
 from .engine import Credentials, log
 from .reading import Here, Loaded, Subject
 from .sharing import Flight
@@ -17,6 +18,8 @@ from .sharing import Flight
 REFRESHING = "A newer copy is being fetched."
 #: How much longer than its deadline a read may be waited for, or hold others back, seconds.
 GRACE = 1.0
+#: How many requests a list that is read to its end may be waited for; of a longer one each reads its own.
+PAGES = 10
 
 
 def fetch(subject: Subject) -> Loaded:
@@ -33,6 +36,13 @@ def fetch(subject: Subject) -> Loaded:
     if known is None or not _will_do(subject, known):
         known = reads[key] = _fetch(subject)
     return known
+
+
+def look(subject: Subject) -> Loaded:
+    """Give the view from what is here, without a request; empty where nothing is."""
+    here = subject.here()
+    note(subject.engine, subject.owner, here.state.writes)
+    return reading.from_here(subject, here, reading.UNASKED)
 
 
 def _question(subject: Subject) -> Hashable:
@@ -54,6 +64,7 @@ def _will_do(subject: Subject, known: Loaded) -> bool:
 
 def _fetch(subject: Subject) -> Loaded:
     here = subject.here()
+    note(subject.engine, subject.owner, here.state.writes)
     settled = reading.without_asking(subject, here)
     if settled is not None:
         return settled
@@ -124,7 +135,7 @@ def _may_show(subject: Subject, here: Here) -> bool:
 
 def _patience(subject: Subject) -> float:
     timeout = subject.fetch.timeout or subject.engine.upstream(subject.declared.upstream).config.timeout
-    return timeout[1] + GRACE
+    return timeout[1] * (PAGES if subject.fetch.all_pages else 1) + GRACE
 
 
 # --- after the response --------------------------------------------------------------------------------------

@@ -202,11 +202,6 @@ def _cut(envelope: Envelope, declared: Declaration, record_id: RecordId) -> Enve
 # --- without a request ---------------------------------------------------------------------------------------
 
 
-def look(subject: Subject) -> Loaded:
-    """Give the view from what is here, without a request; empty where nothing is."""
-    return from_here(subject, subject.here(), UNASKED)
-
-
 def look_again(subject: Subject, loaded: Loaded) -> Loaded:
     """Lay what is pending now over what was loaded: how a list follows the writes of its own request. One SELECT."""
     state = subject.state(ALL_KNOWN if loaded.envelope is None else loaded.envelope.began)

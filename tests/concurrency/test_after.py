@@ -268,3 +268,20 @@ class TestAResponse:
         with app.test_client().get(url, headers={"X-User": "alice"}) as response:
             assert response.data
         until(lambda: len(upstream.received) == 2, "the refresh was asked for")
+
+    def test_may_be_what_sends_what_is_due(self, worker: Worker, upstream: RestUpstream):
+        """``DUALSTORAGE_AUTO_SYNC``, with the real threads: the page does not wait for the upstream's answer."""
+        storage = worker(TESTING=False, DUALSTORAGE_AUTO_SYNC="after_response")
+        alice = storage.for_user("alice")
+        alice.collection("people").create(name="Turing", remote=False)
+        storage._app.add_url_rule("/badge", "badge", lambda: str(storage.status().pending))
+        gate = Gate(answer(201, {"id": 7, "name": "Turing"}))
+        upstream.then(gate)
+        try:
+            with storage._app.test_client().get("/badge", headers={"X-User": "alice"}) as response:
+                assert response.text == "1"
+            gate.wait()
+            gate.open()
+            until(lambda: not alice.pending(), "it is applied")
+        finally:
+            storage.engine.after.close()

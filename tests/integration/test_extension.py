@@ -327,10 +327,6 @@ class TestRegister:
             user().collection("people").fetch(all_pages=True)
         assert upstream.received == []
 
-    def test_sending_after_a_response_comes_with_a_later_release(self, plain_app: Callable[..., Flask]):
-        with pytest.raises(ConfigurationError, match=r"DUALSTORAGE_AUTO_SYNC is 'after_response'"):
-            DualStorage(plain_app(DUALSTORAGE_AUTO_SYNC="after_response"))
-
     def test_an_app_of_local_collections_needs_no_upstream(self, plain_app: Callable[..., Flask]):
         dualstorage = DualStorage()
         dualstorage.register(type("Drafts", (Collection,), {"local": True}))

@@ -38,6 +38,7 @@ def codes_of(response: object) -> list[int]:
 OF_THE_APP: dict[str, tuple[Any, list[tuple[Any, Any]], list[Any]]] = {
     "MAX_AGE": (0.0, [(0, 0.0), (1.5, 1.5)], [-1, "5", None, True, float("nan"), float("inf")]),
     "STALE_WHILE_REVALIDATE": (0.0, [(0, 0.0), (60, 60.0)], [-1, "60", True, None, float("nan")]),
+    "AUTO_SYNC": ("off", [("off", "off"), ("after_response", "after_response")], ["on", True, None, 5]),
     "STALE_IF_ERROR": (None, [(None, None), (0, 0.0), (60, 60.0)], [-1, "60", False, float("inf")]),
     "CACHE_TIMEOUT": (30 * 86_400.0, [(1, 1.0), (86_400, 86_400.0)], [0, 0.5, -1, None, "1", float("inf")]),
     "WHEN_DIRTY": ("local", [("local", "local"), ("rebase", "rebase")], ["remote", None, True, ["local"]]),
@@ -332,13 +333,6 @@ def test_an_unknown_option_of_an_upstream_is_refused_with_the_one_that_was_meant
     message = refusal(UPSTREAMS={"billing": {"url": CRM, option: 1}})
     assert message.startswith(f"DUALSTORAGE_UPSTREAMS['billing'][{option!r}] is no setting")
     assert message.endswith(f"Did you mean {meant}?" if meant else "flask_dualstorage.")
-
-
-def test_keys_of_a_later_release_take_only_what_changes_nothing():
-    read(UPSTREAM_URL=CRM, AUTO_SYNC="off")
-    for value in ("after_response", True, None):
-        message = refusal(UPSTREAM_URL=CRM, AUTO_SYNC=value)
-        assert message == f"DUALSTORAGE_AUTO_SYNC is {value!r}, but this release takes only 'off'. Leave it out."
 
 
 def test_keys_of_others_are_not_ours():
