@@ -2,19 +2,23 @@
 
 The sender is the app; all are sent after commit. A receiver takes the app and the data by name, for example
 ``def tell(app, *, owner, write): …`` under ``@write_rejected.connect_via(app)``.
+
+They are sent at most once, by the process that did it and in its thread: one that is killed between the commit and the
+signal sends none, and a slow receiver holds up the save or flush that it hears of. What must not be missed is to be
+read from ``ds.pending()`` and ``ds.history()``; what takes long belongs into a job.
 """
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from blinker import NamedSignal, Namespace
 
+from .logs import log_failure
+
 if TYPE_CHECKING:
     from flask import Flask
 
-_log = logging.getLogger("flask_dualstorage")
 _signal = Namespace().signal
 
 write_queued = _signal("write-queued", "A write is in durable storage, and waits. Data: ``owner``, ``write``.")
@@ -46,8 +50,8 @@ def emit(signal: NamedSignal, app: Flask, /, **data: Any) -> None:
             app.ensure_sync(receiver)(app, **data)
         # The only place that may catch everything: a receiver is the app's code, runs after the commit,
         # and must not turn a save that succeeded into an error page or stop a flush half-way.
-        except Exception:  # noqa: BLE001
-            _log.exception("A receiver of %r failed: %r", signal.name, receiver)
+        except Exception as error:  # noqa: BLE001
+            log_failure("A receiver of %r failed: %r", signal.name, receiver, error=error)
 
 
 __all__ = [

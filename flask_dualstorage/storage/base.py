@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +13,9 @@ from typing import Any, Protocol
 import orjson
 
 from ..errors import ConfigurationError
+from ..logs import log
 from ..policy.views import newer
 from ..types import WHOLE, Envelope, PageInfo
-
-log = logging.getLogger("flask_dualstorage")
 
 #: Anonymous owners' bases are kept at most this long, seconds.
 ANONYMOUS_TIMEOUT = 3600.0

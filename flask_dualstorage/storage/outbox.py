@@ -299,6 +299,8 @@ class OwnerTransaction:
     def __init__(self, connection: Connection, owner: str) -> None:
         self._connection = connection
         self.owner = owner
+        #: What came of writes beside what is being done; told after the commit.
+        self.news: list[Write] = []
         row = self._lock()
         if row is None:
             # The epoch of an owner without a row is empty too: copies made before the first write stay good.
@@ -384,6 +386,11 @@ class OwnerTransaction:
             self._connection.run(_INSERT_AT, _to_row(write))
         return moved
 
+    def decide(self, old: Write, new: Write) -> Write:
+        """Rewrite a write that came to something beside what is being done: to be told after the commit (``news``)."""
+        self.news.append(self.update(old, new))
+        return self.news[-1]
+
     def remove(self, write: Write) -> None:
         """Take a write out altogether: it was never accepted, or it was a local record."""
         self._connection.run(_DELETE, {"of": write.seq})
@@ -394,7 +401,7 @@ class OwnerTransaction:
         settled = replace(
             write, state=State.DISCARDED, settled_seq=-1, settled_at=self.now, reason=reason, key=None, not_before=None
         )
-        return self.update(write, settled)
+        return self.decide(write, settled)
 
     def find(self, write_id: str) -> Write | None:
         """Read a write of this owner, None where there is none."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import threading
 import weakref
@@ -20,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-log = logging.getLogger("flask_dualstorage")
+from ..logs import log_failure
 
 #: How many jobs may be promised, wait or run at once; what a page would add is left to a later page.
 AT_MOST = 100
@@ -158,8 +157,9 @@ class After:
     def _run(self, job: Job) -> None:
         try:
             job.run()
-        except Exception:
-            log.exception("what was to be done after a response failed")
+        # Nobody waits for it, and the thread has other owners' jobs to do.
+        except Exception as error:  # noqa: BLE001
+            log_failure("what was to be done after a response failed", error=error)
         finally:
             with self._changed:
                 self._running.pop(job.key, None)

@@ -11,6 +11,7 @@ from ..types import AT_ONCE, Kind, State, Write
 from .engine import Engine
 from .enqueuing import vanish
 from .flush import Flush
+from .settling import changing
 
 
 def retry(engine: Engine, owner: str, write_id: str) -> Write:
@@ -18,7 +19,7 @@ def retry(engine: Engine, owner: str, write_id: str) -> Write:
 
     Raises ``RecordGone`` where this owner has no such pending write, ``WriteBusy`` while it is being sent.
     """
-    with engine.outbox.transaction(owner) as change:
+    with changing(engine, owner) as change:
         write = _pending(change, write_id)
         again = replace(write, state=State.QUEUED, not_before=AT_ONCE, lease=0.0)
         if write.state is State.CONFLICT:
@@ -45,7 +46,7 @@ def discard(engine: Engine, owner: str, write_id: str) -> list[Write]:
 
     Raises as ``retry`` does.
     """
-    with engine.outbox.transaction(owner) as change:
+    with changing(engine, owner) as change:
         return vanish(change, _pending(change, write_id))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from .. import signals
 from ..config import Config, UpstreamConfig
 from ..dialect import Dialect
 from ..errors import ConfigurationError, NoCredentials
+from ..logs import log_failure
 from ..policy.backoff import LONGEST_RETRY_AFTER, retry_after
 from ..policy.hiding import Credential, credential_of, may_hide
 from ..policy.outcomes import is_reachable
@@ -26,8 +26,6 @@ from ..upstream.breaker import Breaker
 from ..upstream.client import Client
 from .after import After
 from .sharing import Flights
-
-log = logging.getLogger("flask_dualstorage")
 
 #: How long a write may stay unsettled after its deadline before another worker may take it, seconds.
 LEASE_GRACE = 10.0
@@ -49,7 +47,11 @@ class Credentials:
     @property
     def refusal(self) -> str | None:
         """Why nothing may be sent, as a sentence."""
-        return None if self.error is None else (str(self.error) or type(self.error).__name__)
+        if self.error is None:
+            return None
+        # What else the hook raised may quote the secret that it asked with, and this is stored and shown.
+        told = str(self.error) if isinstance(self.error, NoCredentials) else ""
+        return told or f"The credential for the upstream could not be had ({type(self.error).__name__})."
 
     def require(self) -> Any:
         """Give the credential, or raise what kept the app from giving one: ``NoCredentials``, or its own error."""
@@ -107,8 +109,8 @@ class Upstream:
         try:
             return frozenset(codes(answer))
         # The hook is the app's. The answer is here already, and must count for the write that it answers.
-        except Exception:
-            log.exception("DUALSTORAGE_OFFLINE_STATUS_CODES failed, so this answer counts as online")
+        except Exception as error:  # noqa: BLE001
+            log_failure("DUALSTORAGE_OFFLINE_STATUS_CODES failed, so this answer counts as online", error=error)
             return ()
 
     def send(self, request: Request, auth: Any, timeout: tuple[float, float] | None) -> Exchanged:
@@ -183,8 +185,8 @@ class Engine:
         except NoCredentials as refusal:
             return Credentials(error=refusal)
         # The hook is the app's, and may speak to a service that is down too: an edit must not be lost for that.
-        except Exception as error:
-            log.exception("upstream_auth failed for upstream %r", upstream)
+        except Exception as error:  # noqa: BLE001
+            log_failure("upstream_auth failed for upstream %r", upstream, error=error)
             return Credentials(error=error)
 
     def forget_reads(self) -> None:

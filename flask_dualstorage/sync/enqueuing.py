@@ -232,4 +232,4 @@ def _reject_referrers(change: OwnerTransaction, temp_id: str) -> None:
     for other in change.referring() if references.is_temp_id(temp_id) else []:
         if other.state is not State.LOCAL and temp_id in references.find(other.attributes):
             refused = replace(other, state=State.REJECTED, not_before=None, reason="It refers to a deleted record.")
-            change.update(other, thaw(refused))
+            change.decide(other, thaw(refused))

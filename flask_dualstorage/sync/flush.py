@@ -15,16 +15,17 @@ from time import monotonic
 
 from .. import signals
 from ..errors import CollectionUnknown
+from ..logs import log_failure
 from ..policy.planning import Plan, is_due, with_those_it_waits_for
 from ..policy.references import waits_for
 from ..policy.settling import resend_is_safe
 from ..storage.outbox import OwnerTransaction
 from ..types import Declaration, Meaning, Outcome, State, Write
-from .engine import Credentials, Engine, log
+from .engine import Credentials, Engine
 from .looking import look_and_send
 from .reports import SyncReport, sync_report
 from .sending import Call, claim, send
-from .settling import Done, Settled, recording, settle_all, tell
+from .settling import Done, Settled, changing, recording, settle_all, tell
 from .writing import deadline_of
 
 #: How long a finished send waits for others, so that one transaction settles them together, seconds.
@@ -118,7 +119,7 @@ class Flush:
         if not done and not plan.due:
             return []
         claimed: list[Job] = []
-        with recording(done), self.engine.outbox.transaction(self.owner) as change:
+        with recording(done), changing(self.engine, self.owner) as change:
             settled = settle_all(self.engine, change, done, self.own_call)
             for each, (_, _, outcome) in zip(settled, done, strict=True):
                 self._note(plan, each, outcome)
@@ -163,8 +164,8 @@ class Flush:
             change.update(write, replace(write, reason=str(error)))
             return []
         except Exception as error:  # noqa: BLE001  # what a class of the app's declares failed: the other lanes go on
-            log.exception("what %r declares failed", write.collection)
-            reason = f"What {write.collection!r} declares failed ({type(error).__name__}: {error})."
+            log_failure("what %r declares failed", write.collection, error=error)
+            reason = f"What {write.collection!r} declares failed ({type(error).__name__})."
             change.update(write, replace(write, reason=reason))
             return []
         deadline = deadline_of(self.engine, declared, Call())
@@ -201,8 +202,8 @@ def _result(job: Future[Outcome]) -> Outcome:
     error = job.exception()
     if error is None:
         return job.result()
-    log.error("sending a write failed", exc_info=error)
-    return Outcome(Meaning.IN_DOUBT, reason=f"Sending it failed here ({type(error).__name__}: {error}).")
+    log_failure("sending a write failed", error=error)
+    return Outcome(Meaning.IN_DOUBT, reason=f"Sending it failed here ({type(error).__name__}).")
 
 
 def flush(

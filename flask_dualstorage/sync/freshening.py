@@ -6,11 +6,12 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from ..errors import NotCached, UpstreamError
+from ..logs import log
 from ..policy.freshness import Step, Tolerance, tolerance
 from . import reading
 from .after import Job
 from .autosync import note
-from .engine import Credentials, log
+from .engine import Credentials
 from .reading import Here, Loaded, Subject
 from .sharing import Flight
 

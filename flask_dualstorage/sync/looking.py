@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import UpstreamUnreachable
+from ..logs import log
 from ..policy import envelopes
 from ..policy.doubt import Search, Trace, look_for
 from ..policy.outcomes import body_of, is_reachable
@@ -14,7 +15,7 @@ from ..policy.references import is_temp_id
 from ..policy.values import BadAnswer, as_records, usable_id
 from ..types import Answer, Attributes, Declaration, Failure, Meaning, Outcome, Request, Write
 from ..upstream.dialects import accept_of, list_path
-from .engine import Engine, log
+from .engine import Engine
 from .reports import pending_write
 from .sending import Call, guarded, send
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ConfigurationError, ValidationFailed
+from ..logs import log_failure
 from ..policy import envelopes, outcomes, references
 from ..policy.planning import is_due
 from ..policy.values import BadAnswer, as_record, changes, usable_id
@@ -25,7 +26,7 @@ from ..types import (
     Write,
 )
 from ..upstream.dialects import accept_of, chosen_id, fixed, headers_of, path_of
-from .engine import LEASE_GRACE, Engine, Exchanged, log
+from .engine import LEASE_GRACE, Engine, Exchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def claim(
     in_doubt = write.state in (State.SENDING, State.IN_DOUBT)
     if in_doubt and declared.in_doubt == "hold":
         reason = write.reason or "Its answer never came: the process that sent it ended, or lost its way."
-        change.update(write, replace(write, state=State.IN_DOUBT, not_before=None, lease=0.0, reason=reason))
+        change.decide(write, replace(write, state=State.IN_DOUBT, not_before=None, lease=0.0, reason=reason))
         return None
     claimed = write if write.frozen else _freeze(change, write, declared)
     if claimed is None:
@@ -71,7 +72,7 @@ def _freeze(change: OwnerTransaction, write: Write, declared: Declaration) -> Wr
     try:
         write = fixed(write, declared)
     except ValidationFailed as error:
-        change.update(write, replace(write, state=State.REJECTED, not_before=None, reason=str(error)))
+        change.decide(write, replace(write, state=State.REJECTED, not_before=None, reason=str(error)))
         return None
     return replace(write, key=new_id(), key_since=change.now)
 
@@ -99,22 +100,22 @@ def send(engine: Engine, write: Write, declared: Declaration, auth: Any, call: C
     try:
         request = _request(engine, write, declared, call)
     except Exception as error:  # noqa: BLE001  # the app's headers() failed, before a byte went out
-        log.exception("headers() failed for store %s", write.store)
-        return _not_sent(error)
+        log_failure("headers() failed for store %s", write.store, error=error)
+        return _not_sent(f"headers() failed: {type(error).__name__}")
     try:
         exchanged = engine.exchange(write.upstream, request, auth, call.timeout)
     except (ValidationFailed, ConfigurationError) as error:
-        return _not_sent(error)
+        return _not_sent(str(error))
     try:
         return _understand(_Sending(engine, write, declared, auth, call), exchanged)
     except Exception as error:  # noqa: BLE001  # the app's parse() failed as guarded() does not expect it to
-        log.exception("an answer for store %s could not be understood", write.store)
-        reason = f"It was answered, but the answer could not be understood here ({type(error).__name__}: {error})."
+        log_failure("an answer for store %s could not be understood", write.store, error=error)
+        reason = f"It was answered, but the answer could not be understood here ({type(error).__name__})."
         return Outcome(Meaning.IN_DOUBT, reason=reason)
 
 
-def _not_sent(error: Exception) -> Outcome:
-    return Outcome(Meaning.UNREACHABLE, unsent=True, reason=f"It could not be sent ({type(error).__name__}: {error}).")
+def _not_sent(why: str) -> Outcome:
+    return Outcome(Meaning.UNREACHABLE, unsent=True, reason=f"It could not be sent ({why}).")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,7 @@ def guarded(hook: Any) -> Any:
         try:
             return hook(value)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            log.exception("parse hook %r failed", hook)
+            log_failure("parse hook %r failed", hook, error=error)
             raise BadAnswer(f"the app's parse hook failed on it ({type(error).__name__}: {error})") from error
 
     return parse

@@ -11,12 +11,13 @@ from blinker import NamedSignal
 
 from .. import signals
 from ..errors import OutboxUnavailable, RecordGone, ValidationFailed
+from ..logs import log
 from ..policy import references
 from ..policy.coalescing import Action, coalesce, edit_of
 from ..policy.settling import applied, rebase, transition
 from ..storage.outbox import OwnerTransaction
 from ..types import Declaration, Meaning, Outcome, RecordId, State, Write
-from .engine import Engine, log
+from .engine import Engine
 from .enqueuing import fold_into, refers_to_later, vanish
 from .sending import with_real_ids
 
@@ -47,6 +48,15 @@ def recording(sent: Sequence[object]) -> Iterator[None]:
             raise
         message = "What was sent stays in the outbox, but its answer could not be recorded; a later sync finds out."
         raise OutboxUnavailable(message) from error
+
+
+@contextmanager
+def changing(engine: Engine, owner: str) -> Iterator[OwnerTransaction]:
+    """Change an owner's writes in one transaction, and after its commit tell what came of others on the way."""
+    with engine.outbox.transaction(owner) as change:
+        yield change
+    for write in change.news:
+        tell(engine, Settled(write))
 
 
 def settle_all(engine: Engine, change: OwnerTransaction, done: Sequence[Done], own_call: str | None) -> list[Settled]:
@@ -86,10 +96,7 @@ def _settle(
     if now is None:
         return Settled(sent, withdrawn=True, late=True)
     if outcome.meaning is Meaning.APPLIED and now.key == sent.key:
-        done = Settled(_settle_applied(change, now, outcome, numbered))
-        if change.settled_seq % PRUNE_EVERY == 0:
-            change.prune(change.now - engine.history_kept())
-        return done
+        return _settle_applied(engine, change, now, outcome, numbered)
     if now.fence != sent.fence or now.state is not State.SENDING:
         return Settled(now, late=True)
     if outcome.retry_after is not None:
@@ -106,17 +113,22 @@ def _settle(
     return Settled(after)
 
 
-def _settle_applied(change: OwnerTransaction, now: Write, outcome: Outcome, numbered: dict[str, RecordId]) -> Write:
+def _settle_applied(
+    engine: Engine, change: OwnerTransaction, now: Write, outcome: Outcome, numbered: dict[str, RecordId]
+) -> Settled:
     """Applied, whatever the fence: a late answer to the same key is still the truth."""
     if now.state is State.APPLIED:
-        return _note_doubled(change, now, outcome)
+        # Two workers were answered: it was applied once, and is told of once.
+        return Settled(_note_doubled(change, now, outcome), late=True)
     done = change.update(now, applied(now, outcome, settled_seq=change.next_settled_seq(), now=change.now))
     if references.is_temp_id(now.record_id) and done.record_id != now.record_id:
         numbered |= _number(change, now, done)
     tail = _tail(change, done)
     if tail is not None:
         _rebase_tail(change, tail, done)
-    return done
+    if change.settled_seq % PRUNE_EVERY == 0:
+        change.prune(change.now - engine.history_kept())
+    return Settled(done)
 
 
 def _note_doubled(change: OwnerTransaction, now: Write, outcome: Outcome) -> Write:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from ..errors import OutboxUnavailable, RecordGone, Rejected, UpstreamError, UpstreamUnreachable, ValidationFailed
+from ..logs import log_failure
 from ..policy.coalescing import Edit
 from ..policy.problems import field_errors
 from ..policy.references import bind, bind_text, find, former_urls, of_write, parents
@@ -20,11 +21,11 @@ from ..storage.database import new_id
 from ..storage.outbox import OwnerTransaction, Used, request_digest
 from ..types import UNSETTLED, Declaration, Kind, Meaning, Outcome, RecordId, State, Write
 from ..upstream.dialects import check_body, fixed
-from .engine import Credentials, Engine, log
+from .engine import Credentials, Engine
 from .enqueuing import Enqueued, Entry, enqueue, new_write, with_known_ids
 from .reports import pending_write
 from .sending import Call, claim, send
-from .settling import Settled, recording, settle, tell
+from .settling import Settled, changing, recording, settle, tell
 
 #: How long a form's nonce is remembered, seconds; a little longer than the form itself is taken.
 NONCE_KEPT = 13 * 3600.0
@@ -64,7 +65,7 @@ def write(engine: Engine, target: Target, edit: Edit, call: Call, try_lane: TryL
     declared = target.declared
     check_body(declared, edit)
     credentials, reason = _may_send(engine, target, call)
-    with engine.outbox.transaction(target.owner) as change:
+    with changing(engine, target.owner) as change:
         if change.owner != target.owner:
             # The storage was adopted: its new owner's flush sends this, with that owner's credential. The model was
             # seen by the numbers of its first owner: all that is known may be newer, the history handed over too.
@@ -135,11 +136,11 @@ def _send_at_once(
 ) -> Written:
     outcome = send(engine, claimed, declared, credentials.auth, call)
     try:
-        with recording([claimed]), engine.outbox.transaction(claimed.owner) as change:
+        with recording([claimed]), changing(engine, claimed.owner) as change:
             settled = settle(engine, change, claimed, outcome, declared, own_call=True)
     except OutboxUnavailable as error:
         # It was accepted, and so it is kept: its lease will be over, and then the next flush goes on with it.
-        log.exception("the answer to write %s could not be recorded", claimed.id)
+        log_failure("the answer to write %s could not be recorded", claimed.id, error=error)
         return Written(claimed, outcome, str(error))
     tell(engine, settled)
     return _result(declared, settled, outcome)

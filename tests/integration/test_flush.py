@@ -196,7 +196,7 @@ class TestStuck:
         alice.collection("people").create(name="Turing", remote=False)
         report = alice.sync()
         assert (report.applied, report.remaining) == (1, 1)
-        assert "the app's own bug" in alice.pending()[0].reason
+        assert "headers() failed: RuntimeError" in alice.pending()[0].reason
 
 
 class TestVanishing:

@@ -62,7 +62,7 @@ def test_one_that_fails_is_logged_and_the_others_still_run(app, caplog):
         emit(write_queued, app, owner="user:alice")
     assert heard == ["user:alice", "user:alice"]
     assert [record.name for record in caplog.records] == ["flask_dualstorage"] * 2
-    assert "ZeroDivisionError: a bug of the app" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_process_that_ends_is_not_held_up(app):
