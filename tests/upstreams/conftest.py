@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from example_app.line import Line
 from tests import needs
-from tests.upstreams import drf, kinto
+from tests.upstreams import drf, grounds, kinto
 from tests.upstreams.installing import NotInstalled
 from tests.upstreams.process import ServerProcess
 from tests.whole import bare_environment, clock, make_app
@@ -61,3 +62,28 @@ def a_drf(drf_server: drf.Drf) -> Iterator[drf.Drf]:
     yield drf_server
     _up(drf_server)
     drf_server.clear()
+
+
+@pytest.fixture(params=list(grounds.CAN))
+def ground(request: pytest.FixtureRequest) -> Iterator[grounds.Ground]:
+    """Each of the three, with Ada and Grace in it."""
+    server, path = _server(request)
+    line = Line(needs.free_port(), server.port)
+    line.push()
+    ground = grounds.ground_of(server, line, path)
+    for person in grounds.PEOPLE:
+        ground.add(**person)
+    yield ground
+    line.pull()
+
+
+def _server(request: pytest.FixtureRequest) -> tuple[ServerProcess, str]:
+    """The server of that name, and where its collections are."""
+    match request.param:
+        case "json_server":
+            return request.getfixturevalue("start_json_server")({"people": []}), ""
+        case "kinto":
+            server, url = request.getfixturevalue("a_kinto")
+            return server, url.removeprefix(server.origin)
+        case _:
+            return request.getfixturevalue("a_drf"), ""
