@@ -21,6 +21,7 @@ from .sync import freshening, reading
 from .sync.engine import Engine
 from .sync.flush import flush
 from .sync.reports import SyncReport
+from .sync.subject import ONLY_PENDING, Fetch, Loaded, Subject
 from .types import PENDING, Attributes, Declaration, Json, Kind, RecordId, Write
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -76,8 +77,8 @@ class Collection:
         self._engine = engine
         self._owner = owner
         self._registered = registered
-        self._fetch = reading.Fetch()
-        self._loaded: reading.Loaded | None = None
+        self._fetch = Fetch()
+        self._loaded: Loaded | None = None
         self._models: dict[int, Model] = {}
         self._places: dict[str, int] | None = None
         self._stale = False
@@ -135,7 +136,7 @@ class Collection:
             self._check_all_pages(params or {})
         if when_dirty not in (None, "local", "rebase"):
             raise ConfigurationError(f"when_dirty is {when_dirty!r}; it takes 'local' or 'rebase'.")
-        self._fetch = reading.Fetch(
+        self._fetch = Fetch(
             params={name: str(numbered(self._home, value)) for name, value in (params or {}).items()},
             add=add,
             when_dirty=when_dirty,
@@ -177,7 +178,7 @@ class Collection:
         Raises ``ValidationFailed`` for what can be no id, and as ``fetch`` does.
         """
         record_id = check_id(id, self._declare().id_attribute)
-        options = reading.Fetch(timeout=seconds(timeout), headers=headers or {})
+        options = Fetch(timeout=seconds(timeout), headers=headers or {})
         loaded = load(self._home, record_id, options, remote=remote)
         found = reading.only(loaded, self._declare())
         if found is None:
@@ -301,7 +302,7 @@ class Collection:
 
     def destroyed_model_ids(self) -> list[RecordId]:
         """Give the ids of records whose delete is pending [destroyedModelIds]; no request."""
-        state = self._engine.outbox.store_state(self._owner, self._declare().store, reading.ONLY_PENDING)
+        state = self._engine.outbox.store_state(self._owner, self._declare().store, ONLY_PENDING)
         return [write.record_id for write in state.writes if write.kind is Kind.DELETE and write.state in PENDING]
 
     def sync_dirty(self) -> SyncReport:
@@ -352,7 +353,7 @@ class Collection:
             records.insert(place, dict(model))
         self._take(replace(self._loaded, view=replace(self._loaded.view, records=records)))
 
-    def _view(self) -> reading.Loaded:
+    def _view(self) -> Loaded:
         """What is loaded; a collection that was not fetched fetches itself once, when it is looked at."""
         if self._loaded is None:
             options = replace(self._fetch, looked_at=True)
@@ -363,16 +364,16 @@ class Collection:
             raise LookupError("a collection that was looked at is loaded")
         return self._loaded
 
-    def _here(self) -> reading.Loaded:
+    def _here(self) -> Loaded:
         """What is loaded, or what is here without a request."""
         if self._loaded is not None:
             return self._view()
         return freshening.look(self._subject())
 
-    def _subject(self) -> reading.Subject:
-        return reading.Subject(self._engine, self._owner, self._declare(), self._fetch)
+    def _subject(self) -> Subject:
+        return Subject(self._engine, self._owner, self._declare(), self._fetch)
 
-    def _take(self, loaded: reading.Loaded) -> None:
+    def _take(self, loaded: Loaded) -> None:
         self._loaded = loaded
         self._models = {}
         self._places = None
@@ -395,7 +396,7 @@ class Collection:
     def _model_at(self, place: int) -> Model:
         return self._model_of(self._view(), self._models, place)
 
-    def _model_of(self, loaded: reading.Loaded, models: dict[int, Model], place: int) -> Model:
+    def _model_of(self, loaded: Loaded, models: dict[int, Model], place: int) -> Model:
         """Make the Model of a place when it is first looked at."""
         found = models.get(place)
         if found is None:

@@ -19,6 +19,7 @@ from .sync.engine import Engine
 from .sync.flush import try_lane
 from .sync.reports import PendingWrite, pending_write
 from .sync.sending import Call
+from .sync.subject import Fetch, Loaded, Subject
 from .types import PENDING, Attributes, Declaration, Json, Kind, Outcome, RecordId, State, Write
 
 #: What ``timeout=`` takes: seconds for the whole answer, or (to connect, for the whole answer).
@@ -238,7 +239,7 @@ class Model(Mapping[str, Json]):
         headers: Mapping[str, str] | None = None,
     ) -> Model:
         """Load it anew, or from the copy [fetch]. Raises ``RecordGone`` where it is gone, else as a collection."""
-        options = reading.Fetch(when_dirty=when_dirty, max_age=max_age, timeout=seconds(timeout), headers=headers or {})
+        options = Fetch(when_dirty=when_dirty, max_age=max_age, timeout=seconds(timeout), headers=headers or {})
         home = self._at_home
         loaded = load(home, self._lane_id(), options, remote=remote)
         found = reading.only(loaded, home.declared())
@@ -387,10 +388,10 @@ def numbered(home: Home, record_id: RecordId) -> RecordId:
     return record_id if real is None else real
 
 
-def load(home: Home, record_id: RecordId | None, options: reading.Fetch, *, remote: bool) -> reading.Loaded:
+def load(home: Home, record_id: RecordId | None, options: Fetch, *, remote: bool) -> Loaded:
     """Read a list, or one record, the way that the flags say."""
     known = None if record_id is None else numbered(home, record_id)
-    subject = reading.Subject(home.engine, home.owner, home.declared(), options, known)
+    subject = Subject(home.engine, home.owner, home.declared(), options, known)
     match route(local=home.is_local(), remote=home.is_remote(), call_remote=remote):
         case Route.REMOTE:
             return reading.fetch_remote(subject)

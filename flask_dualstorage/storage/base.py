@@ -17,6 +17,10 @@ from ..logs import log
 from ..policy.views import newer
 from ..types import WHOLE, Envelope, PageInfo
 
+#: So many lists with parameters are remembered of a store, so that a record can be looked for in them.
+MAX_QUERIES = 30
+#: Under this name; no query begins so.
+_QUERIES = "\1queries"
 #: Anonymous owners' bases are kept at most this long, seconds.
 ANONYMOUS_TIMEOUT = 3600.0
 
@@ -65,15 +69,36 @@ class Bases:
         there = self.get(owner, store, query)
         if there is not None and there.epoch == envelope.epoch and newer(envelope, there) is not envelope:
             return
+        self._set(owner, store, query, lambda: _encode(envelope))
+
+    def _set(self, owner: str, store: str, query: str, value: Callable[[], bytes]) -> None:
         timeout = min(self._timeout, ANONYMOUS_TIMEOUT) if owner.startswith("anon:") else self._timeout
         backend = self.backend
         try:
             # Rounded up: a timeout of 0 would mean "for ever" to every backend.
-            kept = backend.set(self._key(owner, store, query), _encode(envelope), timeout=math.ceil(timeout))
+            kept = backend.set(self._key(owner, store, query), value(), timeout=math.ceil(timeout))
             if kept is False:
                 log.warning("cache write failed, nothing is cached: the backend did not take it")
         except Exception as error:  # noqa: BLE001  # a backend that fails, or a value too large for it, is a miss later on
             log.warning("cache write failed, nothing is cached: %s: %s", type(error).__name__, error)
+
+    def queries(self, owner: str, store: str) -> list[str]:
+        """Name the lists with parameters that were kept of a store, as far as is known; some may be gone."""
+        backend = self.backend
+        try:
+            value = backend.get(self._key(owner, store, _QUERIES))
+            names = [] if value is None else orjson.loads(value)
+        except Exception as error:  # noqa: BLE001  # as above
+            log.warning("cache read failed, taken as a miss: %s: %s", type(error).__name__, error)
+            return []
+        return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+    def note_query(self, owner: str, store: str, query: str) -> None:
+        """Remember that a list was kept; of two that are noted at once one may be forgotten until it is kept again."""
+        known = self.queries(owner, store)
+        if query in known:
+            return
+        self._set(owner, store, _QUERIES, lambda: orjson.dumps([*known, query][-MAX_QUERIES:]))
 
     def forget(self, owner: str, store: str, query: str = "") -> None:
         """Drop one envelope."""

@@ -12,8 +12,8 @@ from . import reading
 from .after import Job
 from .autosync import note
 from .engine import Credentials
-from .reading import Here, Loaded, Subject
 from .sharing import Flight
+from .subject import Here, Loaded, Subject
 
 #: What a page is told that was given the copy because somebody else fetches a newer one.
 REFRESHING = "A newer copy is being fetched."
@@ -41,7 +41,7 @@ def fetch(subject: Subject) -> Loaded:
 
 def look(subject: Subject) -> Loaded:
     """Give the view from what is here, without a request; empty where nothing is."""
-    here = subject.here()
+    here = subject.elsewhere(subject.here())
     note(subject.engine, subject.owner, here.state.writes)
     return reading.from_here(subject, here, reading.UNASKED)
 

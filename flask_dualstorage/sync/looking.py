@@ -11,10 +11,12 @@ from ..logs import log
 from ..policy import envelopes
 from ..policy.doubt import Search, Trace, look_for
 from ..policy.outcomes import body_of, is_reachable
+from ..policy.paging import links
 from ..policy.references import is_temp_id
 from ..policy.values import BadAnswer, as_records, usable_id
 from ..types import Answer, Attributes, Declaration, Failure, Meaning, Outcome, Request, Write
 from ..upstream.dialects import accept_of, list_path
+from ..upstream.paging import Heard, Pages
 from .engine import Engine
 from .reports import pending_write
 from .sending import Call, guarded, send
@@ -67,16 +69,28 @@ def _ask_app(hook: Callable[..., Any], write: Write, reader: UpstreamReader) -> 
 
 
 def _search_list(engine: Engine, write: Write, declared: Declaration, reader: UpstreamReader) -> Search:
-    answer = reader.get(list_path(declared))
+    pages: Pages | None = declared.dialect.pages
+    path, params = list_path(declared), {} if pages is None else pages.first({})
+    answer = reader.get(path, params)
     if not 200 <= answer.status_code < 300:
         raise UpstreamUnreachable(f"the list was answered with status {answer.status_code}.")
-    if 'rel="next"' in answer.headers.get("Link", "") or answer.headers.get("Next-Page"):
-        return Search(Trace.UNCLEAR)
-    found = envelopes.list_in(declared.dialect, body_of(answer))
+    body = body_of(answer)
+    found = envelopes.list_in(declared.dialect, body)
     listed = as_records(guarded(declared.parse_list)(found), declared.id_attribute)
+    if _goes_on(pages, Heard(path, params, answer.headers, body, len(listed))):
+        # The other pages could be read within no lease.
+        return Search(Trace.UNCLEAR)
     cached = engine.bases.get(write.owner, write.store)
     known = None if cached is None else {str(record.get(declared.id_attribute)) for record in cached.records}
     return look_for(_as_sent(write, declared), listed, known, declared.id_attribute)
+
+
+def _goes_on(pages: Pages | None, heard: Heard) -> bool:
+    """Say whether there is more of a list than came; where its pages are not declared, by what most APIs say."""
+    if pages is not None:
+        return pages.told(heard).has_next
+    in_body = isinstance(heard.body, dict) and bool(heard.body.get("next"))
+    return in_body or "next" in links(heard.headers.get("Link") or "") or bool(heard.headers.get("Next-Page"))
 
 
 def _as_sent(write: Write, declared: Declaration) -> Attributes:

@@ -1,202 +1,29 @@
 """Reading: fetch, fall back to the copy, lay the owner's writes over it (DESIGN §4.2).
 
-A list and a single record are read the same way; what differs is in ``Subject``.
+A list and a single record are read the same way; what differs is in ``subject.Subject``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from urllib.parse import urlencode
+from dataclasses import replace
 
 from ..errors import NotCached, UpstreamError, UpstreamUnreachable, ValidationFailed
-from ..policy import envelopes
-from ..policy.listing import EVERYTHING, Listing, matches_by_fields
 from ..policy.outcomes import ReadMeaning, ReadOutcome, read_outcome, strong_validator
 from ..policy.problems import problem_of
 from ..policy.references import find
-from ..policy.values import BadAnswer, as_record, as_records, same
-from ..policy.views import Seen, View, kept_validators, key_of, lay_over, newer
-from ..storage.outbox import StoreState
-from ..types import UNSETTLED, WHOLE, Attributes, Declaration, Envelope, Json, Kind, PageInfo, RecordId, Request
-from ..upstream.dialects import accept_of, list_path, path_of
-from ..upstream.paging import Pages
+from ..policy.values import BadAnswer
+from ..policy.views import Seen, View, kept_validators, key_of, lay_over
+from ..types import WHOLE, Attributes, Declaration, Envelope, Request
+from ..upstream.dialects import accept_of
 from . import paging
 from .engine import Credentials, Engine
-from .sending import guarded
+from .subject import ALL_KNOWN, ONLY_PENDING, Here, Loaded, Subject
 
-#: What lies over a base that began at this number: all that is known, or only what is not settled.
-ALL_KNOWN, ONLY_PENDING = -1, UNSETTLED - 1
 HELD = "Changes made here wait to be sent."
 UNASKED = "The call asked for no request."
 UNNUMBERED = "The upstream does not have the record yet that this belongs to."
 AWAY = "The upstream is out of reach."
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """The options of one read: ``timeout`` in seconds (to connect, whole answer), ``max_age`` in seconds.
-
-    ``looked_at``: nobody called ``fetch``, so that a copy will do which is as young as the collection declares.
-    """
-
-    params: Mapping[str, str] = field(default_factory=dict)
-    add: bool = False
-    when_dirty: str | None = None
-    max_age: float | None = None
-    looked_at: bool = False
-    timeout: tuple[float, float] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    all_pages: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a read gives: the view, ``source`` (``"upstream"``, ``"cache"``, ``"local"``), ``age`` in seconds, why.
-
-    ``seen`` is the owner's ``settled_seq`` at that moment, ``envelope`` the copy that lies under the view, ``page``
-    what the upstream told of how it cut the list.
-    """
-
-    view: View
-    source: str
-    seen: int
-    age: float | None = None
-    reason: str | None = None
-    envelope: Envelope | None = None
-    page: PageInfo = WHOLE
-
-
-@dataclass(frozen=True, slots=True)
-class Here:
-    """What is here: the copy, if it is of this epoch, what lies over it, and the copy that a GET may be bound to."""
-
-    envelope: Envelope | None
-    state: StoreState
-    validated: Envelope | None
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is read, and how: the list of a store, or with ``record_id`` one record of it."""
-
-    engine: Engine
-    owner: str
-    declared: Declaration
-    fetch: Fetch
-    record_id: RecordId | None = None
-
-    @property
-    def query(self) -> str:
-        """The name under which it is kept beside others of its store: ``""`` is the store's whole list.
-
-        No query string begins as the name of a record, or of a page, does.
-        """
-        if self.record_id is not None:
-            return f"\0{self.record_id}"
-        params = urlencode(sorted(self.fetch.params.items()))
-        return params if self.pages is None or self.fetch.all_pages else f"?{params}"
-
-    @property
-    def pages(self) -> Pages | None:
-        """How the upstream cuts this list, None for one piece."""
-        pages: Pages | None = self.declared.dialect.pages if self.record_id is None else None
-        return pages
-
-    @property
-    def path(self) -> str:
-        """Where the upstream has it."""
-        return list_path(self.declared) if self.record_id is None else path_of(self.declared, self.record_id)
-
-    def state(self, since: int) -> StoreState:
-        """Read what lies over a base that began at ``since``."""
-        outbox, store = self.engine.outbox, self.declared.store
-        if self.record_id is None:
-            return outbox.store_state(self.owner, store, since)
-        return outbox.record_state(self.owner, store, self.record_id, since)
-
-    def here(self) -> Here:
-        """Look at what is here: for a list one cache call and one SELECT."""
-        return self._list_here() if self.record_id is None else self._record_here(self.record_id)
-
-    def _list_here(self) -> Here:
-        envelope = self.engine.bases.get(self.owner, self.declared.store, self.query)
-        state = self.state(ALL_KNOWN if envelope is None else envelope.began)
-        if envelope is not None and envelope.epoch != state.epoch:
-            return Here(None, self.state(ALL_KNOWN), None)
-        return Here(envelope, state, envelope)
-
-    def _record_here(self, record_id: RecordId) -> Here:
-        """The record's own copy or the list's, whichever began later, cut down to this record."""
-        state = self.state(ALL_KNOWN)
-        bases, store = self.engine.bases, self.declared.store
-        own = _of_epoch(bases.get(self.owner, store, self.query), state.epoch)
-        listed = _of_epoch(bases.get(self.owner, store), state.epoch)
-        listed = None if listed is None else _cut(listed, self.declared, record_id)
-        envelope = newer(own, listed)
-        if listed is not None and own is not None and envelope is listed:
-            envelope = _with_validators(listed, own)
-        since = ALL_KNOWN if envelope is None else envelope.began
-        over = [write for write in state.writes if write.settled_seq > since]
-        return Here(envelope, replace(state, writes=over), own)
-
-    def is_held(self, here: Here) -> bool:
-        """Writes that wait hold a read, unless there is nothing to show them on [Backbone: dirty collections]."""
-        if (self.fetch.when_dirty or self.declared.when_dirty) != "local" or not here.state.waiting:
-            return False
-        if here.envelope is not None:
-            return True
-        writes = here.state.writes
-        return self.record_id is not None and any(write.base or write.kind is Kind.CREATE for write in writes)
-
-    def records_of(self, body: Json) -> list[Attributes]:
-        """Run the app's hooks over an answer and check what they give. Raises ``BadAnswer``."""
-        declared = self.declared
-        if self.record_id is None:
-            listed = envelopes.list_in(declared.dialect, body)
-            return as_records(guarded(declared.parse_list)(listed), declared.id_attribute)
-        record = as_record(guarded(declared.parse_record)(envelopes.record_in(declared.dialect, body)))
-        found = self.record_id if declared.singleton else record.setdefault(declared.id_attribute, self.record_id)
-        if str(found) != str(self.record_id):
-            raise BadAnswer(f"it holds the record {found!r:.60} where {self.record_id!r:.60} was asked")
-        return [record]
-
-    def view(self, envelope: Envelope | None, state: StoreState) -> View:
-        """Lay the owner's writes over a copy."""
-        base, validators = ([], {}) if envelope is None else (envelope.records, envelope.validators)
-        listing = EVERYTHING if self.record_id is not None else self._listing(envelope)
-        return lay_over(base, state.writes, self.declared.key_attribute, validators, listing)
-
-    def _listing(self, envelope: Envelope | None) -> Listing:
-        """What belongs in this list: the app's hooks see no parameter that only chooses a page."""
-        declared = self.declared
-        paging = frozenset() if self.pages is None else self.pages.names()
-        params = {name: value for name, value in self.fetch.params.items() if name not in paging}
-        matches, rank = declared.matches or (matches_by_fields if params else None), declared.sort_key
-        page = WHOLE if envelope is None else envelope.page
-        return Listing(
-            belongs=None if matches is None else lambda record: matches(record, params),
-            whole=page.complete,
-            takes_new=not page.has_next,
-            rank=None if rank is None else lambda record: rank(record, params),
-            known=envelope is not None,
-        )
-
-
-def _of_epoch(envelope: Envelope | None, epoch: str) -> Envelope | None:
-    return envelope if envelope is not None and envelope.epoch == epoch else None
-
-
-def _with_validators(listed: Envelope, own: Envelope) -> Envelope:
-    """The list's copy of a record, with what the record's own copy knows of it as long as both show the same."""
-    if not same(listed.records, own.records):
-        return listed
-    return replace(listed, validators={**own.validators, **listed.validators})
-
-
-def _cut(envelope: Envelope, declared: Declaration, record_id: RecordId) -> Envelope | None:
-    found = [each for each in envelope.records if key_of(each, declared.key_attribute) == str(record_id)]
-    return replace(envelope, records=found) if found else None
 
 
 # --- without a request ---------------------------------------------------------------------------------------
@@ -365,6 +192,8 @@ def _keep(subject: Subject, here: Here, outcome: ReadOutcome, asked_at: float) -
         page=outcome.page,
     )
     subject.engine.bases.put(subject.owner, subject.declared.store, envelope, subject.query)
+    if subject.record_id is None and subject.fetch.params:
+        subject.engine.bases.note_query(subject.owner, subject.declared.store, subject.query)
     state = subject.state(envelope.began)
     return Loaded(
         subject.view(envelope, state), "upstream", state.settled_seq, 0.0, envelope=envelope, page=envelope.page
@@ -379,6 +208,7 @@ def _merged(old: list[Attributes], new: list[Attributes], key: str | None) -> li
 
 
 def _fall_back(subject: Subject, here: Here, outcome: ReadOutcome) -> Loaded:
+    here = subject.elsewhere(here)
     if here.envelope is not None and not is_showable(subject, here):
         here = replace(here, envelope=None, state=subject.state(ONLY_PENDING))
     filtered = subject.record_id is None and bool(subject.fetch.params)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..dialect import Dialect
 from ..types import Answer, Json
+from .paging import BodyPages, HeaderPages, LinkPages
 
 __all__ = ["Dialect", "drf", "json_server", "kinto"]
 
@@ -20,8 +21,11 @@ def _json_server_outcome(operation: str, answer: Answer) -> str | None:
     return None
 
 
-#: json-server 0.17: bare lists and records, PUT and PATCH, weak ETags.
-json_server = Dialect(outcomes=_json_server_outcome)
+#: json-server 0.17: bare lists and records, PUT and PATCH, weak ETags; pages where ``_page`` asks for them.
+json_server = Dialect(
+    outcomes=_json_server_outcome,
+    pages=LinkPages(page="_page", per_page="_limit", total_header="X-Total-Count"),
+)
 
 
 # --- Kinto -----------------------------------------------------------------------------------------------------
@@ -38,6 +42,7 @@ kinto = Dialect(
     version_from="last_modified",
     existing_at="details.existing",
     outcomes={(200, "create"): "existing"},
+    pages=HeaderPages("Next-Page", per_page="_limit"),
 )
 
 
@@ -66,5 +71,6 @@ def _drf_outcome(operation: str, answer: Answer) -> str | None:
     return "unauthorized" if told in _DRF_CREDENTIALS else None
 
 
-#: Django REST framework: slashes at the end, lists bare or in ``results``, a missing credential answered with 403.
-drf = Dialect(slash=True, list_at=_drf_list, outcomes=_drf_outcome)
+#: Django REST framework: slashes at the end, lists bare or in ``results``, whichever of its paginators cuts them, a
+#: missing credential answered with 403.
+drf = Dialect(slash=True, list_at=_drf_list, outcomes=_drf_outcome, pages=BodyPages(page="page", total_at="count"))

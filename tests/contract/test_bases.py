@@ -15,7 +15,7 @@ import redis
 from flask import Flask
 from flask_caching import Cache
 
-from flask_dualstorage.storage.base import ANONYMOUS_TIMEOUT, Backend, Bases
+from flask_dualstorage.storage.base import ANONYMOUS_TIMEOUT, MAX_QUERIES, Backend, Bases
 from flask_dualstorage.types import Envelope, PageInfo
 from tests.needs import free_port
 
@@ -161,6 +161,22 @@ def test_owners_stores_and_queries_never_share_a_copy(bases: Bases):
         found = bases.get(owner, store, query)
         assert found is not None
         assert found.began == number
+
+
+def test_the_lists_of_a_store_are_remembered_the_last_ones_longest(bases: Bases):
+    for number in range(MAX_QUERIES + 5):
+        bases.note_query(ALICE, "/people", f"page={number}")
+        bases.note_query(ALICE, "/people", f"page={number}")
+    assert bases.queries(ALICE, "/people") == [f"page={number}" for number in range(5, MAX_QUERIES + 5)]
+    assert bases.queries(ALICE, "/notes") == bases.queries("user:bob", "/people") == []
+
+
+@pytest.mark.parametrize("garbage", [b"{", b"7", 7, b"[7]", b'{"a": 1}'])
+def test_what_is_no_list_of_lists_is_none(bases: Bases, watched: Watched, garbage: Any):
+    bases.note_query(ALICE, "/people", "page=1")
+    [key] = watched.values
+    watched.backend.set(key, garbage, timeout=60)
+    assert bases.queries(ALICE, "/people") == []
 
 
 def test_two_apps_on_one_cache_share_no_copy(backend: Backend):

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from flask_dualstorage import DualStorage, PendingWrite
+from flask_dualstorage import Collection, CursorPages, Dialect, DualStorage, PendingWrite
 from flask_dualstorage.sync.looking import UpstreamReader
 from flask_dualstorage.user_storage import UserStorage
-from tests.upstreams.hostile import answer, drop
+from tests.upstreams.hostile import Behaviour, answer, drop
 from tests.upstreams.rest import RestUpstream
 from tests.whole import Clock, User
 
@@ -107,12 +107,47 @@ def test_a_list_that_can_not_be_read_is_asked_again_later(alice: UserStorage, up
     assert (alice.sync().applied, len(upstream.writes)) == (1, 2)
 
 
-def test_a_list_of_several_pages_is_too_long_to_tell(alice: UserStorage, upstream: RestUpstream, clock: Clock):
-    upstream.then(drop(), answer(200, [{"id": 1, "name": "Ada"}], headers={"Link": '</people?page=2>; rel="next"'}))
+@pytest.mark.parametrize(
+    "page",
+    [
+        answer(200, [{"id": 1, "name": "Ada"}], headers={"Link": '</people?page=2>; rel="next"'}),
+        answer(200, [{"id": 1, "name": "Ada"}], headers={"Link": "</people?page=2>; rel=next"}),
+        answer(200, [{"id": 1, "name": "Ada"}], headers={"Next-Page": "/people?page=2"}),
+        answer(200, {"results": [{"id": 1, "name": "Ada"}], "next": "/people?page=2"}),
+    ],
+)
+def test_a_list_of_several_pages_is_too_long_to_tell(
+    user: User, upstream: RestUpstream, clock: Clock, dualstorage: DualStorage, page: Behaviour
+):
+    """However the upstream says that there are more."""
+
+    @dualstorage.register
+    class People(Collection):
+        parse = staticmethod(lambda response: response["results"] if isinstance(response, dict) else response)
+
+    alice = user(dualstorage=dualstorage)
+    alice.collection("people").fetch()
+    upstream.then(drop(), page)
     alice.collection("people").create(name="Turing")
     clock.advance(LEASE)
     assert (alice.sync().in_doubt, len(upstream.writes)) == (1, 1)
     assert alice.pending()[0].not_before is None
+
+
+def test_a_list_whose_pages_are_declared_says_itself_that_there_are_more(
+    user: User, upstream: RestUpstream, clock: Clock, dualstorage: DualStorage
+):
+    @dualstorage.register
+    class People(Collection):
+        dialect = Dialect(list_at="rows", pages=CursorPages("after", "cursor"))
+
+    upstream.then(answer(200, {"rows": [], "cursor": None}))
+    alice = user(dualstorage=dualstorage)
+    alice.collection("people").fetch()
+    upstream.then(drop(), answer(200, {"rows": [{"id": 1, "name": "Ada"}], "cursor": "x"}))
+    alice.collection("people").create(name="Turing")
+    clock.advance(LEASE)
+    assert (alice.sync().in_doubt, len(upstream.writes)) == (1, 1)
 
 
 def test_a_process_that_died_while_it_sent_leaves_one_to_look_for(

@@ -25,7 +25,7 @@ from flask_dualstorage.upstream.paging import Pages
 from flask_dualstorage.user_storage import UserStorage
 from tests.upstreams.hostile import HostileUpstream, answer, cut, drop
 from tests.upstreams.paged import BODY, CURSOR, HEADER, LINK, NUMBER, OFFSET, PagedUpstream, numbered
-from tests.whole import MakeApp, storage_of
+from tests.whole import Clock, MakeApp, storage_of
 
 STYLES: dict[str, Pages] = {
     LINK: LinkPages(page="page", per_page="limit", total_header="X-Total-Count"),
@@ -222,6 +222,81 @@ def test_a_declared_size_is_asked_for(start: Start):
     assert len(alice.collection("people").fetch(all_pages=True)) == 25
     assert targets(upstream) == ["/people?page=1&limit=20", "/people?page=2&limit=20"]
     assert len(alice.collection("people").fetch(params={"limit": 5})) == 5
+
+
+# --- what one list knows, and another asks for ----------------------------------------------------------------
+
+
+def test_a_record_of_a_page_opens_in_an_outage(start: Start):
+    """Nothing else has it: no read of its own, not the whole list."""
+    upstream, alice = start(LINK)
+    alice.collection("people").fetch()
+    alice.collection("people").fetch(params={"page": 2})
+    alice.collection("people").fetch(params={"status": "open", "page": 3})
+    upstream.unplug()
+    for number in (1, 11, 25):
+        person = alice.collection("people").load(number)
+        assert (person["name"], person.freshness.source) == (f"Person {number:05}", "cache")
+    with pytest.raises(NotCached):
+        alice.collection("people").load(404)
+
+
+def test_where_only_the_whole_list_is_here_it_is_shown_for_a_page(start: Start):
+    upstream, alice = start(LINK)
+    alice.collection("people").fetch(all_pages=True)
+    upstream.unplug()
+    people = alice.collection("people").fetch()
+    assert (people.source, len(people), people.page.complete) == ("cache", 25, True)
+
+
+def test_where_only_a_page_is_here_it_is_shown_for_the_whole_list_and_says_so(start: Start):
+    upstream, alice = start(LINK)
+    alice.collection("people").fetch()
+    upstream.unplug()
+    people = alice.collection("people").fetch(all_pages=True)
+    assert (people.source, len(people), people.page.complete) == ("cache", 10, False)
+
+
+def test_of_a_list_that_is_one_page_a_record_is_as_young_as_the_list(start: Start, clock: Clock):
+    """Its own copy is older: what is shown is what the later read brought."""
+    upstream, alice = start(BODY, count=5)
+    alice.collection("people").load(3)
+    clock.advance(1)
+    upstream.edit("/people", 3, name="Changed")
+    alice.collection("people").fetch()
+    upstream.unplug()
+    assert alice.collection("people").load(3)["name"] == "Changed"
+
+
+def test_a_web_request_shows_no_record_older_than_it_showed_it_before(make_app: MakeApp, clock: Clock):
+    """One list comes from the upstream, another from a copy: what both have is as the first had it."""
+    dualstorage = DualStorage()
+
+    @dualstorage.register
+    class People(Collection):
+        dialect = Dialect(pages=STYLES[LINK])
+
+    with PagedUpstream(LINK, numbered(5)) as upstream:
+        app = make_app(dualstorage, url=upstream.url)
+
+        @app.get("/both")
+        def both() -> Any:
+            people = dualstorage.collection("people")
+            first = people.fetch(params={"status": "open"}).pluck("name")
+            upstream.unplug()
+            return [first, people.fetch().pluck("name"), people.source]
+
+        @app.get("/list")
+        def listed() -> Any:
+            return dualstorage.collection("people").fetch().pluck("name")
+
+        client = app.test_client()
+        client.get("/list", headers={"X-User": "alice"})
+        clock.advance(1)
+        upstream.edit("/people", 3, name="Changed")
+        first, second, source = client.get("/both", headers={"X-User": "alice"}).json
+        assert (source, second) == ("cache", first)
+        assert second[2] == "Changed"
 
 
 # --- hostile ones --------------------------------------------------------------------------------------------
