@@ -21,16 +21,20 @@ from .errors import (
 )
 from .extension import DualStorage
 from .model import Model, WriteResult
+from .policy.merging import MISSING, ByKey, Conflict
 from .policy.paging import Page
 from .sync.reports import PendingWrite, Status, SyncReport
 from .upstream import known as dialects
 from .upstream.paging import BodyPages, CursorPages, HeaderPages, LinkPages, NumberedPages, OffsetPages
 
 __all__ = [
+    "MISSING",
     "BodyPages",
+    "ByKey",
     "Collection",
     "CollectionUnknown",
     "ConfigurationError",
+    "Conflict",
     "CursorPages",
     "Dialect",
     "DualStorage",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -15,6 +16,7 @@ from .errors import ConfigurationError, ValidationFailed
 from .model import Freshness, Home, Model, Timeout, ask, load, numbered, seconds
 from .policy.listing import matches_by_fields
 from .policy.paging import Page, page_of
+from .policy.merging import is_policy
 from .policy.values import check_id, has_all
 from .policy.views import Seen, key_of
 from .sync import freshening, reading
@@ -28,8 +30,6 @@ _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 #: What the full interface declares and this release does not do yet: any other value is refused at ``register``.
 _LATER: dict[str, tuple[Any, ...]] = {
-    "conflict": (None, "manual"),
-    "read_before_write": (False,),
     "version_attribute": (None,),
 }
 
@@ -445,6 +445,8 @@ class Collection:
             when_dirty=self.when_dirty or config.when_dirty,
             in_doubt=self.in_doubt or config.in_doubt,
             coalesce=self.coalesce,
+            conflict=self._conflict_policy(),
+            read_before_write=self.read_before_write,
             read_only=self.scope == "app",
             max_age=config.max_age if self.max_age is None else self.max_age,
             stale_while_revalidate=config.stale_while_revalidate
@@ -457,6 +459,15 @@ class Collection:
             matches=None if cls.matches is Collection.matches else self.matches,
             sort_key=None if cls.sort_key is Collection.sort_key else self.sort_key,
         )
+
+    def _conflict_policy(self) -> Any:
+        """Give the policy as it was declared: of a function without ``self`` no method is made."""
+        declared = inspect.getattr_static(type(self), "conflict")
+        if declared is None:
+            return self._engine.conflict_policy()
+        if inspect.isfunction(declared) and declared.__code__.co_argcount > 3:
+            return self.conflict
+        return declared.__func__ if isinstance(declared, staticmethod) else declared
 
     def _own_headers(self) -> Mapping[str, str]:
         return ask(self.headers) or {}
@@ -521,6 +532,12 @@ _TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "dialect": ("a flask_dualstorage.Dialect", lambda value: value is None or isinstance(value, Dialect)),
     "when_dirty": ("'local' or 'rebase'", lambda value: value in (None, "local", "rebase")),
     "in_doubt": ("'auto', 'resend' or 'hold'", lambda value: value in (None, "auto", "resend", "hold")),
+    "conflict": (
+        "'merge', 'client', 'server', 'manual', a callable (base, mine, theirs), or a dict of these by field; "
+        "ByKey for a list",
+        lambda value: value is None or is_policy(value),
+    ),
+    "read_before_write": ("True or False", lambda value: isinstance(value, bool)),
     "scope": ("'user' or 'app'", lambda value: value in ("user", "app")),
     "app_credential": ("True or False", lambda value: isinstance(value, bool)),
     "max_age": ("a number of seconds, 0 or more", lambda value: value is None or _is_number(value)),

@@ -57,7 +57,8 @@ class Config:
     stale_if_error: float | None = None
     cache_timeout: float = 30 * DAY
     when_dirty: str = "local"
-    conflict: str = "manual"
+    #: A name, or ``(base, mine, theirs) -> merged | Conflict``.
+    conflict: str | Callable[[Any, Any, Any], Any] = "merge"
     in_doubt: str = "auto"
     max_attempts: int = 8
     sync_budget: float = 10.0
@@ -241,6 +242,13 @@ def _one_of(*allowed: str) -> Callable[[str, Any], str]:
     return check
 
 
+def _conflict(key: str, value: Any) -> Any:
+    if callable(value) or value in ("merge", "client", "server", "manual"):
+        return value
+    takes = "'merge', 'client', 'server', 'manual', or a callable (base, mine, theirs) that gives the merged record"
+    raise _wrong(key, value, takes)
+
+
 def _prefix(key: str, value: Any) -> str:
     if not isinstance(value, str) or not value.startswith("/") or (len(value) > 1 and value.endswith("/")):
         raise _wrong(key, value, "a path that begins with '/' and does not end with one")
@@ -274,7 +282,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "STALE_IF_ERROR": _seconds_or_none,
     "CACHE_TIMEOUT": _lifetime,
     "WHEN_DIRTY": _one_of("local", "rebase"),
-    "CONFLICT": _one_of("manual"),
+    "CONFLICT": _conflict,
     "IN_DOUBT": _one_of("auto", "resend", "hold"),
     "MAX_ATTEMPTS": _count,
     "IDEMPOTENCY_HEADER": _header_name,

@@ -159,6 +159,14 @@ class DualStorage(_Desk):
         """
         return self._set("reconcile", hook)
 
+    def on_conflict(self, hook: _Hook) -> _Hook:
+        """Name the hook ``(base, mine, theirs) -> merged | Conflict`` for collections that declare no ``conflict``.
+
+        Each is a record, or None: ``mine`` of a delete, ``theirs`` where the record is gone, ``base`` where it is not
+        known. It gives the record as it shall be, None where one side is None and it shall be so, or ``Conflict``.
+        """
+        return self._set("on_conflict", hook)
+
     def _set(self, name: str, hook: _Hook) -> _Hook:
         self._hooks[name] = hook
         return hook

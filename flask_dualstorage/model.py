@@ -357,6 +357,9 @@ class Model(Mapping[str, Json]):
             return WriteResult(dirty=False, state=None, write_id=None, reason=written.reason, discarded=gone)
         if write.state is State.APPLIED and write.theirs is not None:
             self._show(Seen(write.theirs, write.theirs, write.validator), write.settled_seq)
+        elif write.state is State.DISCARDED and write.theirs is not None:
+            # The upstream's version was chosen.
+            self._show(Seen(write.theirs, write.theirs, write.validator), self._seen)
         elif write.attributes is not None and edit.kind is not Kind.DELETE:
             shown = {**write.attributes}
             if not self._is_only_one:

@@ -118,6 +118,33 @@ class Failure:
     reason: str
 
 
+class Way(StrEnum):
+    """How a conflict goes on, as the collection's policy decides."""
+
+    #: Combined with what the upstream holds, and sent again.
+    AGAIN = "again"
+    #: Nothing of it is left to send: the upstream's version was chosen.
+    DROP = "drop"
+    #: Nothing of it is left to send: the upstream has it already.
+    APPLIED = "applied"
+    #: The owner must say.
+    OWNER = "owner"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a policy decided about a conflict: the ``kind`` and ``wanted`` record of what is sent again.
+
+    ``given_up`` names the values of ours that lost, as JSON objects (``policy.merging.Clash``).
+    """
+
+    way: Way
+    kind: Kind = Kind.UPDATE
+    wanted: Attributes | None = None
+    given_up: tuple[Attributes, ...] = ()
+    reason: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one sent write: the one value that settling looks at.
@@ -141,6 +168,8 @@ class Outcome:
     gone: bool = False
     #: A write in doubt waits for its owner, whatever the policy.
     hold: bool = False
+    #: What the policy decided about a conflict; None: it is the owner's.
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +254,10 @@ class Declaration:
     when_dirty: str = "local"
     in_doubt: str = "auto"
     coalesce: bool = True
+    #: How a conflict is decided (``policy.merging.Policy``).
+    conflict: Any = "merge"
+    #: Compare the record with the write's base before an update or delete goes out whose version is not known.
+    read_before_write: bool = False
     read_only: bool = False
     max_age: float = 0.0
     stale_while_revalidate: float = 0.0

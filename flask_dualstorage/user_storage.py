@@ -189,6 +189,7 @@ class UserStorage:
             id_attribute=dialect.id_attribute,
             dialect=dialect,
             in_doubt=config.in_doubt,
+            conflict=self._engine.conflict_policy(),
         )
 
     def _make(self, name: str, params: Mapping[str, RecordId]) -> Collection:
@@ -248,6 +249,7 @@ class UserStorage:
                 in_doubt=config.in_doubt,
                 max_age=config.max_age,
                 stale_while_revalidate=config.stale_while_revalidate,
+                conflict=self._engine.conflict_policy(),
                 parse_record=lambda response: blank.parse(blank.parse_before_local_save(response)),
                 serialize=lambda attributes: cls(attributes).to_json(),
             )

@@ -156,6 +156,14 @@ def is_conflict(decided: Any) -> bool:
     return decided is Conflict or isinstance(decided, Conflict)
 
 
+def is_policy(value: Any) -> bool:
+    """Say whether this can be declared as a collection's policy."""
+    if not isinstance(value, Mapping):
+        return callable(value) or value in NAMES
+    by_key = all(isinstance(each, ByKey) or callable(each) or each in NAMES for each in value.values())
+    return by_key and all(isinstance(name, str) for name in value) and value.get("*", "merge") in NAMES
+
+
 def _is_object(value: Any) -> bool:
     return value is MISSING or isinstance(value, dict)
 

@@ -42,7 +42,7 @@ class Sent:
     """What the table must know of the write that was sent.
 
     ``wanted`` is the whole record as it should be, ``changed`` what of it this write sets, ``chosen_id`` the id
-    that we gave a create, or the record's. ``parse`` takes the record out of a 2xx: None where it tells none.
+    that we gave a create, or the record's, ``left_out`` the fields that it takes away. ``parse`` takes the record out of a 2xx: None where it tells none.
     """
 
     kind: Kind
@@ -52,6 +52,7 @@ class Sent:
     id_attribute: str
     parse: Callable[[Json], Json]
     dialect: Dialect = PLAIN
+    left_out: frozenset[str] = frozenset()
 
 
 def is_reachable(answer: Answer | Failure, offline_codes: Collection[int]) -> bool:
@@ -291,7 +292,7 @@ def settle_conflict(sent: Sent, outcome: Outcome, theirs: Attributes | None, val
     if theirs is None and sent.kind is Kind.DELETE:
         meaning = Meaning.APPLIED
     if theirs is not None and sent.kind is not Kind.DELETE and has_all(theirs, sent.changed):
-        meaning = Meaning.APPLIED
+        meaning = meaning if sent.left_out & theirs.keys() else Meaning.APPLIED
     return Outcome(
         meaning,
         outcome.status,
@@ -302,6 +303,17 @@ def settle_conflict(sent: Sent, outcome: Outcome, theirs: Attributes | None, val
         problem=outcome.problem,
         response=outcome.response,
     )
+
+
+def not_compared(sent: Sent, answer: Answer | Failure, offline_codes: Collection[int], now: float) -> Outcome:
+    """Give the outcome of a write that was not sent, since the record could not be read to compare it first."""
+    told = write_outcome(sent, answer, offline_codes, now)
+    readable = isinstance(answer, Failure) or not 200 <= answer.status_code < 300
+    as_they_are = (Meaning.UNREACHABLE, Meaning.NOT_NOW, Meaning.UNAUTHORIZED)
+    if readable and (told.meaning in as_they_are or told.gone or told.meaning is Meaning.APPLIED):
+        return told
+    reason = f"The record could not be read to compare it first. {told.reason or ''}".strip()
+    return Outcome(Meaning.UNREACHABLE, told.status, unsent=True, reason=reason, response=told.response)
 
 
 class ReadMeaning(StrEnum):

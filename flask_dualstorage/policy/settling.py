@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..types import Attributes, Kind, Meaning, Outcome, State, Write
+from ..types import AT_ONCE, Attributes, Kind, Meaning, Outcome, State, Verdict, Way, Write
 from .backoff import backoff
+from .conflicts import GIVEN_UP, add_to_note, merge_note
 from .values import changes, put_on, same
 
 #: After a 401 nothing goes by itself for so long, seconds: asking over and over could lock the account.
@@ -39,7 +40,7 @@ def resend_is_safe(write: Write, rules: Rules, now: float) -> bool:
 
 def transition(write: Write, outcome: Outcome, rules: Rules, *, now: float, jitter: float) -> Write:
     """Give ``write`` as it is after any outcome but *applied*; ``jitter`` is in [0, 1)."""
-    told = replace(write, reason=outcome.reason, problem=outcome.problem)
+    told = replace(write, reason=outcome.reason, problem=outcome.problem or merge_note(write))
     match outcome.meaning:
         case Meaning.UNREACHABLE | Meaning.NOT_NOW:
             return _queued_again(told, outcome, now, jitter)
@@ -49,7 +50,8 @@ def transition(write: Write, outcome: Outcome, rules: Rules, *, now: float, jitt
         case Meaning.IN_DOUBT:
             return _in_doubt(told, outcome, rules, now, jitter)
         case Meaning.CONFLICT:
-            return _refused(replace(told, theirs=outcome.record, validator=outcome.validator), State.CONFLICT)
+            refused = _refused(replace(told, theirs=outcome.record, validator=outcome.validator), State.CONFLICT)
+            return refused if outcome.verdict is None else _decided(write, refused, outcome.verdict)
         case Meaning.REJECTED:
             return _refused(told, State.REJECTED)
         case Meaning.APPLIED:
@@ -76,6 +78,27 @@ def _queued_again(write: Write, outcome: Outcome, now: float, jitter: float) -> 
 def _refused(write: Write, state: State) -> Write:
     """Definitely not taken: it waits for its owner, and what goes next is a new request."""
     return thaw(replace(write, state=state, lease=0.0, attempts=write.attempts + 1, not_before=None))
+
+
+def _decided(before: Write, refused: Write, verdict: Verdict) -> Write:
+    """What the policy decided: sent again on what the upstream holds, given up, or its owner's."""
+    told = replace(refused, reason=" ".join(filter(None, (refused.reason, verdict.reason))) or None)
+    match verdict.way:
+        case Way.AGAIN:
+            return replace(
+                told,
+                state=State.QUEUED,
+                kind=verdict.kind,
+                attributes=verdict.wanted,
+                base=refused.theirs,
+                theirs=None,
+                not_before=AT_ONCE,
+                problem=add_to_note(before, refused.problem, verdict),
+            )
+        case Way.DROP:
+            return replace(told, state=State.DISCARDED, reason=verdict.reason)
+        case _:
+            return told
 
 
 def _in_doubt(write: Write, outcome: Outcome, rules: Rules, now: float, jitter: float) -> Write:
@@ -105,6 +128,7 @@ def thaw(write: Write) -> Write:
 def applied(write: Write, outcome: Outcome, *, settled_seq: int, now: float) -> Write:
     """Give ``write`` as applied: what the upstream holds now is in ``theirs`` and ``validator``."""
     record_id = write.record_id if outcome.record_id is None else outcome.record_id
+    note = merge_note(write)
     return replace(
         write,
         state=State.APPLIED,
@@ -117,7 +141,8 @@ def applied(write: Write, outcome: Outcome, *, settled_seq: int, now: float) -> 
         not_before=None,
         lease=0.0,
         reason=None,
-        problem=None,
+        # What was given up on the way is history too.
+        problem=note if note and GIVEN_UP in note else None,
     )
 
 

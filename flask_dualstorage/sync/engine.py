@@ -140,7 +140,7 @@ class Engine:
     outbox: Outbox
     bases: Bases
     declaration: Callable[[Write], Declaration]
-    #: The app's: ``upstream_auth`` and ``reconcile``, where it named them.
+    #: The app's: ``upstream_auth``, ``reconcile`` and ``on_conflict``, where it named them.
     hooks: Mapping[str, Callable[..., Any]]
     memo: Callable[[], MutableMapping[str, Any] | None]
     after: After
@@ -161,6 +161,10 @@ class Engine:
             created = Upstream(config, self.clock, self.ticks, max(self.config.sync_concurrency, 8))
             found = self._upstreams.setdefault(name, created)
         return found
+
+    def conflict_policy(self) -> Any:
+        """Give how a conflict is decided where its collection says nothing else: ``@on_conflict``, or the config."""
+        return self.hooks.get("on_conflict") or self.config.conflict
 
     def dialect(self, name: str) -> Dialect:
         """Give how an upstream speaks where a collection of it says nothing else."""

@@ -181,6 +181,9 @@ class Flush:
         self.outcomes[write.id] = outcome
         if settled.withdrawn or write.state in (State.APPLIED, State.DISCARDED):
             plan.gone(write.id)
+        elif outcome.meaning is Meaning.CONFLICT and write.state is State.QUEUED and not settled.late:
+            # Combined with what the upstream holds: it goes again at once.
+            plan.due.append(write)
         self.asked_to_wait = max(self.asked_to_wait, outcome.retry_after or 0.0)
         if outcome.meaning is not Meaning.UNAUTHORIZED:
             self._probing.discard(write.upstream)

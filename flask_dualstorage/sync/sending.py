@@ -10,7 +10,7 @@ from ..errors import ConfigurationError, ValidationFailed
 from ..logs import log_failure
 from ..policy import envelopes, outcomes, references
 from ..policy.planning import is_due
-from ..policy.values import BadAnswer, as_record, changes, usable_id
+from ..policy.values import BadAnswer, as_record, changes, has_all, same, usable_id
 from ..storage.database import new_id
 from ..storage.outbox import OwnerTransaction
 from ..types import (
@@ -18,6 +18,7 @@ from ..types import (
     Attributes,
     Declaration,
     Json,
+    Kind,
     Meaning,
     Outcome,
     RecordId,
@@ -26,6 +27,7 @@ from ..types import (
     Write,
 )
 from ..upstream.dialects import accept_of, chosen_id, fixed, headers_of, path_of
+from .conflicts import decided
 from .engine import LEASE_GRACE, Engine, Exchanged
 
 
@@ -97,9 +99,13 @@ def send(engine: Engine, write: Write, declared: Declaration, auth: Any, call: C
     Whatever the app's hooks raise becomes an outcome: the write is claimed, and must not be stuck until its lease ends.
     """
     declared = replace(declared, url=write.url)
+    sending = _Sending(engine, write, declared, auth, call)
     try:
-        request = _request(engine, write, declared, call)
-    except Exception as error:  # noqa: BLE001  # the app's headers() failed, before a byte went out
+        compared = _compared(sending) if _is_compared_first(write, declared) else None
+        if isinstance(compared, Outcome):
+            return decided(engine, write, declared, compared)
+        request = _request(engine, write if compared is None else compared, declared, call)
+    except Exception as error:  # noqa: BLE001  # the app's headers() failed, before a byte of it went out
         log_failure("headers() failed for store %s", write.store, error=error)
         return _not_sent(f"headers() failed: {type(error).__name__}")
     try:
@@ -107,7 +113,7 @@ def send(engine: Engine, write: Write, declared: Declaration, auth: Any, call: C
     except (ValidationFailed, ConfigurationError) as error:
         return _not_sent(str(error))
     try:
-        return _understand(_Sending(engine, write, declared, auth, call), exchanged)
+        return decided(engine, write, declared, _understand(sending, exchanged))
     except Exception as error:  # noqa: BLE001  # the app's parse() failed as guarded() does not expect it to
         log_failure("an answer for store %s could not be understood", write.store, error=error)
         reason = f"It was answered, but the answer could not be understood here ({type(error).__name__})."
@@ -128,24 +134,59 @@ class _Sending:
     auth: Any
     call: Call
 
+    def get(self, record_id: RecordId) -> Exchanged:
+        """GET one record."""
+        request = Request("GET", path_of(self.declared, record_id), _asking(self.declared, self.call))
+        return self.engine.exchange(self.write.upstream, request, self.auth, self.call.timeout)
+
     def read(self, record_id: RecordId) -> Answer | None:
         """Read one record: what a conflict, or a create without a body, leaves open. None where that fails."""
-        request = Request("GET", path_of(self.declared, record_id), _asking(self.declared, self.call))
-        exchanged = self.engine.exchange(self.write.upstream, request, self.auth, self.call.timeout)
-        return exchanged.answer if isinstance(exchanged.answer, Answer) else None
+        answer = self.get(record_id).answer
+        return answer if isinstance(answer, Answer) else None
+
+    def sent(self) -> outcomes.Sent:
+        """Give what the table of answers must know of the write."""
+        write, declared = self.write, self.declared
+        wanted = write.attributes or {}
+        return outcomes.Sent(
+            kind=write.kind,
+            wanted=wanted,
+            changed=envelopes.writable(declared.dialect, changes(write.base, wanted)),
+            chosen_id=chosen_id(write, declared),
+            id_attribute=declared.id_attribute,
+            parse=lambda body: _told_in(declared, body),
+            dialect=declared.dialect,
+            left_out=frozenset(envelopes.writable(declared.dialect, write.base or {})) - wanted.keys(),
+        )
+
+
+def _is_compared_first(write: Write, declared: Declaration) -> bool:
+    """Say whether the record is read before this is sent: where the upstream can not compare it for us."""
+    if not declared.read_before_write or write.kind is Kind.CREATE or write.base is None:
+        return False
+    return envelopes.version_of(declared.dialect, write.base, write.validator) is None
+
+
+def _compared(sending: _Sending) -> Write | Outcome:
+    """Read the record before it is changed: the write to send where it is what the write was made on, else a conflict.
+
+    Where it can not be read nothing was sent, and the write waits.
+    """
+    write, declared, sent = sending.write, sending.declared, sending.sent()
+    exchanged = sending.get(write.record_id)
+    answer = exchanged.answer
+    found = _record_of(answer, declared) if isinstance(answer, Answer) else None
+    if found is None or not isinstance(answer, Answer) or not outcomes.is_reachable(answer, exchanged.offline_codes):
+        return outcomes.not_compared(sent, answer, exchanged.offline_codes, sending.engine.clock())
+    validator = outcomes.strong_validator(answer.headers)
+    if same(found, write.base) or (declared.conflict == "manual" and has_all(found, write.base or {})):
+        return replace(write, validator=validator)
+    conflict = Outcome(Meaning.CONFLICT, reason=outcomes.ANOTHER, response=answer)
+    return outcomes.settle_conflict(sent, conflict, found, validator)
 
 
 def _understand(sending: _Sending, exchanged: Exchanged) -> Outcome:
-    write, declared = sending.write, sending.declared
-    sent = outcomes.Sent(
-        kind=write.kind,
-        wanted=write.attributes or {},
-        changed=envelopes.writable(declared.dialect, changes(write.base, write.attributes or {})),
-        chosen_id=chosen_id(write, declared),
-        id_attribute=declared.id_attribute,
-        parse=lambda body: _told_in(declared, body),
-        dialect=declared.dialect,
-    )
+    sent = sending.sent()
     outcome = outcomes.write_outcome(sent, exchanged.answer, exchanged.offline_codes, sending.engine.clock())
     if outcome.meaning is Meaning.APPLIED and outcome.record_id is None:
         return _read_new_record(sending, outcome)

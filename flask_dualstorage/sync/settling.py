@@ -36,6 +36,8 @@ class Settled:
     write: Write
     withdrawn: bool = False
     late: bool = False
+    #: The policy gave it up, or a part of it: the upstream's version was chosen.
+    given_up: bool = False
 
 
 @contextmanager
@@ -107,10 +109,22 @@ def _settle(
         change.keep_key(now)
         change.remove(now)
         return Settled(after, withdrawn=True)
+    given_up = outcome.verdict is not None and bool(outcome.verdict.given_up)
+    return Settled(_keep(change, declared, now, after, tail), given_up=given_up or after.state is State.DISCARDED)
+
+
+def _keep(change: OwnerTransaction, declared: Declaration, now: Write, after: Write, tail: Write | None) -> Write:
+    """Store what became of it, and let the write behind follow."""
+    if after.state is State.DISCARDED:
+        # The upstream's version was chosen, and is what the write behind goes on from.
+        done = change.discard(after, after.reason or "")
+        if tail is not None and done.theirs is not None:
+            _rebase_tail(change, tail, done)
+        return done
     after = change.update(now, after)
     if tail is not None and not after.frozen and not tail.frozen and tail.state is not State.CONFLICT:
-        after = _fold_tail(change, declared, after, tail)
-    return Settled(after)
+        return _fold_tail(change, declared, after, tail)
+    return after
 
 
 def _settle_applied(
@@ -236,6 +250,8 @@ def tell(engine: Engine, settled: Settled) -> None:
     log.info("write %s of store %s: %s", write.id, write.store, outcome, extra=extra)
     if settled.withdrawn or settled.late:
         return
+    if settled.given_up:
+        engine.emit(signals.conflict_found, owner=write.owner, write=write)
     signal = _TOLD.get(write.state)
     if signal is not None:
         engine.emit(signal, owner=write.owner, write=write)

@@ -15,6 +15,7 @@ import orjson
 from ..errors import OutboxUnavailable, RecordGone, Rejected, UpstreamError, UpstreamUnreachable, ValidationFailed
 from ..logs import log_failure
 from ..policy.coalescing import Edit
+from ..policy.conflicts import merges_of
 from ..policy.problems import field_errors
 from ..policy.references import bind, bind_text, find, former_urls, of_write, parents
 from ..storage.database import new_id
@@ -132,18 +133,41 @@ def deadline_of(engine: Engine, declared: Declaration, call: Call) -> float:
 
 
 def _send_at_once(
-    engine: Engine, claimed: Write, declared: Declaration, credentials: Credentials, call: Call
+    engine: Engine,
+    claimed: Write,
+    declared: Declaration,
+    credentials: Credentials,
+    call: Call,
+    *,
+    may_go_again: bool = True,
 ) -> Written:
+    until = engine.ticks() + deadline_of(engine, declared, call)
     outcome = send(engine, claimed, declared, credentials.auth, call)
     try:
         with recording([claimed]), changing(engine, claimed.owner) as change:
             settled = settle(engine, change, claimed, outcome, declared, own_call=True)
+            left = until - engine.ticks()
+            again = _claim_merged(engine, change, settled, declared, left) if may_go_again else None
     except OutboxUnavailable as error:
         # It was accepted, and so it is kept: its lease will be over, and then the next flush goes on with it.
         log_failure("the answer to write %s could not be recorded", claimed.id, error=error)
         return Written(claimed, outcome, str(error))
     tell(engine, settled)
+    if again is not None:
+        connect, total = call.timeout or engine.upstream(declared.upstream).config.timeout
+        rest = replace(call, timeout=(min(connect, left), min(total, left)))
+        return _send_at_once(engine, again, declared, credentials, rest, may_go_again=False)
     return _result(declared, settled, outcome)
+
+
+def _claim_merged(
+    engine: Engine, change: OwnerTransaction, settled: Settled, declared: Declaration, left: float
+) -> Write | None:
+    """Claim what was combined with the upstream's record, once more within the call's deadline."""
+    combined = settled.write.state is State.QUEUED and merges_of(settled.write) > 0
+    if not combined or settled.late or settled.withdrawn or left <= 0 or change.owner != settled.write.owner:
+        return None
+    return claim(engine, change, settled.write, declared, left, explicit=True)
 
 
 def _result(declared: Declaration, settled: Settled, outcome: Outcome | None) -> Written:
@@ -286,7 +310,9 @@ def write_remote(engine: Engine, target: Target, edit: Edit, call: Call) -> Outc
         )
     credentials = engine.credentials(target.owner, declared.upstream)
     auth = credentials.require()
-    outcome = send(engine, _unqueued(engine, target, edit), declared, auth, call)
+    # Nothing waits here to be combined and sent again: a conflict is the caller's to hear.
+    alone = replace(declared, conflict="manual")
+    outcome = send(engine, _unqueued(engine, target, edit), alone, auth, call)
     match outcome.meaning:
         case Meaning.APPLIED:
             return outcome

@@ -42,7 +42,11 @@ OF_THE_APP: dict[str, tuple[Any, list[tuple[Any, Any]], list[Any]]] = {
     "STALE_IF_ERROR": (None, [(None, None), (0, 0.0), (60, 60.0)], [-1, "60", False, float("inf")]),
     "CACHE_TIMEOUT": (30 * 86_400.0, [(1, 1.0), (86_400, 86_400.0)], [0, 0.5, -1, None, "1", float("inf")]),
     "WHEN_DIRTY": ("local", [("local", "local"), ("rebase", "rebase")], ["remote", None, True, ["local"]]),
-    "CONFLICT": ("manual", [("manual", "manual")], ["merge", "client", "server", None, codes_of]),
+    "CONFLICT": (
+        "merge",
+        [*((name, name) for name in ("merge", "client", "server", "manual")), (codes_of, codes_of)],
+        ["mine", None, {"*": "merge"}],
+    ),
     "IN_DOUBT": ("auto", [("auto", "auto"), ("resend", "resend"), ("hold", "hold")], ["never", None, {}]),
     "MAX_ATTEMPTS": (8, [(1, 1), (100, 100)], [0, -1, 1.5, "8", None, True]),
     "SYNC_BUDGET": (10.0, [(0, 0.0), (2.5, 2.5)], [-1, "10", None]),

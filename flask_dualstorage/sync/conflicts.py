@@ -1,0 +1,30 @@
+"""Let the collection's policy decide about a write that met another record. Runs outside of any transaction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..errors import ValidationFailed
+from ..logs import log_failure
+from ..policy.conflicts import BadDecision, judge
+from ..types import Declaration, Meaning, Outcome, Verdict, Way, Write
+from .engine import Engine
+
+
+def decided(engine: Engine, write: Write, declared: Declaration, outcome: Outcome) -> Outcome:
+    """Add to a conflict's outcome what the policy decided; any other outcome stays what it is.
+
+    Where the app's callable fails, the conflict is its owner's.
+    """
+    if outcome.meaning is not Meaning.CONFLICT:
+        return outcome
+    limit = engine.config.max_record_bytes
+    try:
+        verdict = judge(declared.conflict, write, outcome.record, outcome.validator, declared.key_attribute, limit)
+    except Exception as error:  # noqa: BLE001  # the policy is the app's, and the write must not be stuck for it
+        log_failure("the conflict policy failed for store %s", write.store, error=error)
+        why = str(error) if isinstance(error, BadDecision | ValidationFailed) else type(error).__name__
+        verdict = Verdict(Way.OWNER, reason=f"The conflict policy failed: {why}")
+    if verdict.way is Way.APPLIED:
+        return replace(outcome, meaning=Meaning.APPLIED)
+    return replace(outcome, verdict=verdict)
