@@ -15,8 +15,8 @@ from .dialect import Dialect
 from .errors import ConfigurationError, ValidationFailed
 from .model import Freshness, Home, Model, Timeout, ask, load, numbered, seconds
 from .policy.listing import matches_by_fields
-from .policy.paging import Page, page_of
 from .policy.merging import is_policy
+from .policy.paging import Page, page_of
 from .policy.values import check_id, has_all
 from .policy.views import Seen, key_of
 from .sync import freshening, reading

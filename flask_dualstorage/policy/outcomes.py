@@ -42,7 +42,8 @@ class Sent:
     """What the table must know of the write that was sent.
 
     ``wanted`` is the whole record as it should be, ``changed`` what of it this write sets, ``chosen_id`` the id
-    that we gave a create, or the record's, ``left_out`` the fields that it takes away. ``parse`` takes the record out of a 2xx: None where it tells none.
+    that we gave a create, or the record's, ``left_out`` the fields that it takes away. ``parse`` takes the record out
+    of a 2xx: None where it tells none.
     """
 
     kind: Kind
