@@ -16,10 +16,13 @@ from flask_dualstorage.sync import sharing
 from flask_dualstorage.sync.freshening import REFRESHING
 from tests.concurrency.conftest import AtOnce, Worker
 from tests.concurrency.gates import PATIENCE, Gate, beside, in_a_worker
+from tests.concurrency.peers import MakePeer, peer
 from tests.upstreams.hostile import answer
 from tests.upstreams.rest import RestUpstream
 from tests.waiting import until
 from tests.whole import Clock
+
+__all__ = ["peer"]
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -229,6 +232,25 @@ class TestWorkers:
         monkeypatch.setattr(second.engine.bases, "_claim", late)
         assert looking(second)() == ("cache", None)
         assert len(upstream.received) == 2
+
+
+@on_sqlite
+def test_one_of_three_processes_asks(peer: MakePeer, upstream: RestUpstream):
+    """Real ones, on the private files of the instance folder, a while after the copy was made."""
+    look = "[people.pluck('id'), people.source, people.reason]"
+    people = "setattr(type(people), 'max_age', 60)"
+    now, *later = peer(), *(peer(ahead=100.0) for _ in range(3))
+    assert now.ask(look) == [[1, 2], "upstream", None]
+    for each in later:
+        each.ask(people)
+    gate = Gate(answer(200, PEOPLE))
+    upstream.then(gate)
+    later[0].tell(look)
+    gate.wait()
+    assert [each.ask(look) for each in later[1:]] == [[[1, 2], "cache", REFRESHING]] * 2
+    gate.open()
+    assert later[0].hear() == [[1], "upstream", None]
+    assert len(upstream.received) == 2
 
 
 def _key(storage: Any) -> str:

@@ -558,4 +558,61 @@ OWNERS = [
     ),
 ]
 
-MUTANTS = [*DURABLE, *SENT_ONCE, *ANSWERS, *ORDER, *IDS, *READING, *OWNERS]
+_FRESHENING = "flask_dualstorage/sync/freshening.py"
+_AFTER = "tests/integration/test_after.py"
+
+FRESHNESS = [
+    Mutant(
+        "read twice in one web request",
+        "The same list asked for twice in one request is read once (§4.2)",
+        _FRESHENING,
+        "if known is None or not _will_do(subject, known):",
+        "if known is None or known.source:",
+        "tests/integration/test_freshness.py::TestWithinOneRequest::test_a_list",
+    ),
+    Mutant(
+        "another worker's claim not minded",
+        "Of workers that find a copy stale at once, one asks (§4.2)",
+        _FRESHENING,
+        """\
+        if not is_mine:
+            return reading.from_here(subject, here, REFRESHING)
+""",
+        "",
+        "tests/concurrency/test_sharing.py::TestWorkers::test_one_asks_and_the_others_give_the_copy",
+    ),
+    Mutant(
+        "probe made by the page",
+        "After the cooldown a page that has a copy serves it, and the probe runs after the response (§6)",
+        _FRESHENING,
+        "if breaker.wants_probe():",
+        "if breaker.wants_probe() and options.max_age == 0:",
+        f"{_AFTER}::TestTheProbe::test_no_page_with_a_copy_opens_a_connection",
+    ),
+    Mutant(
+        "copy kept that its owner may not see any more",
+        "401 and 403 never fall back to a cache (§4.2)",
+        _FRESHENING,
+        "error.status in (401, 403):",
+        "error.status == 401:",
+        f"{_AFTER}::TestStaleWhileRevalidate::test_what_the_owner_may_not_see_any_more_is_no_copy",
+    ),
+    Mutant(
+        "promise believed for ever",
+        "Where nothing runs after a response, a page asks itself: the upstream is found again (§6)",
+        "flask_dualstorage/sync/after.py",
+        "if first is not None and now - self._promised[first] >= OVERDUE:",
+        "if first is not None and self._promised[first] > now:",
+        f"{_AFTER}::TestTheProbe::test_a_promise_that_is_not_kept_is_done_by_a_page",
+    ),
+    Mutant(
+        "due writes sent again after every page",
+        "An owner's due writes go out after a response, at most once in a few seconds (§7)",
+        "flask_dualstorage/sync/autosync.py",
+        "if last is not None and now - last < EVERY:",
+        "if last is not None and now < last:",
+        "tests/integration/test_auto_sync.py::TestWhatIsDueGoesOut::test_once_in_a_few_seconds",
+    ),
+]
+
+MUTANTS = [*DURABLE, *SENT_ONCE, *ANSWERS, *ORDER, *IDS, *READING, *OWNERS, *FRESHNESS]
