@@ -332,7 +332,7 @@ class Model(Mapping[str, Json]):
         if way is Route.REMOTE:
             return self._sent(writing.write_remote(home.engine, target, edit, call))
         if way is Route.LOCAL:
-            return self._kept(writing.write_local(home.engine, target, edit), edit.kind)
+            return self._kept(writing.write_local(home.engine, target, edit, call), edit.kind)
         written = writing.write(home.engine, target, edit, call, try_lane)
         return self._written(edit, written)
 

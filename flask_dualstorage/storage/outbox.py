@@ -49,6 +49,8 @@ class StoreState:
 class Used:
     """What a form was used for already: the write it made, and the key and request that went upstream with it."""
 
+    nonce: str
+    content: str
     write_id: str
     key: str | None
     sent: str | None
@@ -172,11 +174,21 @@ _MADE_BY_FORMS = Statement(
     .join(_nonce, and_(_nonce.c.owner == _write.c.owner, _nonce.c.write_id == _write.c.id))
     .where(_same(_write.c.owner), _write.c.key.is_not(None), _nonce.c.key.is_(None))
 )
+_DELETE_NONCE = Statement(delete(_nonce).where(_same(_nonce.c.owner), _same(_nonce.c.nonce), _same(_nonce.c.content)))
 _DELETE_NONCES = Statement(delete(_nonce).where(_same(_nonce.c.owner)))
 _DELETE = Statement(delete(_write).where(_write.c.seq == bindparam("of")))
 _PRUNE = Statement(
     delete(_write).where(
         _same(_write.c.owner), _write.c.settled_seq < UNSETTLED, _write.c.settled_at < bindparam("before")
+    )
+)
+# A form that is sent again is told by the write it made.
+_PRUNE_SETTLED = Statement(
+    delete(_write).where(
+        _same(_write.c.owner),
+        _write.c.settled_seq < UNSETTLED,
+        _write.c.settled_at < bindparam("before"),
+        _write.c.id.not_in(select(_nonce.c.write_id).where(_same(_nonce.c.owner))),
     )
 )
 _PRUNE_NONCES = Statement(delete(_nonce).where(_same(_nonce.c.owner), _nonce.c.expires_at < bindparam("before")))
@@ -195,9 +207,14 @@ _POSTPONE = Statement(
     .values(retry_after=bindparam("until"))
 )
 _NONCE = Statement(
-    select(_nonce.c.write_id, _nonce.c.key, _nonce.c.sent).where(
+    select(_nonce.c.nonce, _nonce.c.content, _nonce.c.write_id, _nonce.c.key, _nonce.c.sent).where(
         _same(_nonce.c.owner), _same(_nonce.c.nonce), _same(_nonce.c.content)
     )
+)
+_SET_NONCE = Statement(
+    update(_nonce)
+    .where(_same(_nonce.c.owner), _same(_nonce.c.nonce), _same(_nonce.c.content))
+    .values(write_id=bindparam("into"))
 )
 _ADD_NONCE = _insert_ignoring(_nonce, *(column.name for column in _nonce.columns))
 _MOVE_NONCE = Statement(
@@ -397,7 +414,9 @@ class OwnerTransaction:
         self._pending -= _counts(write)
 
     def discard(self, write: Write, reason: str) -> Write:
-        """Settle a write as never to be sent; it stays in the owner's history."""
+        """Settle a write as never to be sent, or never again; it stays in the owner's history."""
+        if write.frozen:
+            self.keep_key(write)
         settled = replace(
             write, state=State.DISCARDED, settled_seq=-1, settled_at=self.now, reason=reason, key=None, not_before=None
         )
@@ -484,18 +503,27 @@ class OwnerTransaction:
         row = self._connection.run(_NONCE, {"owner": self.owner, "nonce": nonce, "content": content}).fetchone()
         return None if row is None else Used(*row)
 
-    def add_nonce(self, nonce: str, content: str, write: Write, expires_at: float) -> None:
+    def add_nonce(self, nonce: str, content: str, write_id: str, expires_at: float) -> None:
         """Keep what a form's nonce made."""
-        values = {"owner": self.owner, "nonce": nonce, "content": content, "write_id": write.id}
+        values = {"owner": self.owner, "nonce": nonce, "content": content, "write_id": write_id}
         self._connection.run(_ADD_NONCE, values | {"key": None, "sent": None, "expires_at": expires_at})
 
     def keep_key(self, write: Write) -> None:
-        """Remember a write's key, and what went under it, with the nonce that made it: it outlives a withdrawal."""
+        """Remember a write's key, and what went under it, with the nonce that made it: it outlives the write."""
         values = {"owner": self.owner, "of": write.id, "used": write.key, "digest": request_digest(write)}
         self._connection.run(_SET_NONCE_KEY, values)
 
+    def form_makes(self, used: Used, write_id: str) -> None:
+        """Remember that one form made another write now, or that ``NOTHING_LEFT`` of it has to be sent."""
+        values = {"owner": self.owner, "nonce": used.nonce, "content": used.content, "into": write_id}
+        self._connection.run(_SET_NONCE, values)
+
+    def forget_nonce(self, used: Used) -> None:
+        """Let a form be sent again as if for the first time: nothing of it can have arrived."""
+        self._connection.run(_DELETE_NONCE, {"owner": self.owner, "nonce": used.nonce, "content": used.content})
+
     def form_made(self, write_id: str, instead_of: str) -> None:
-        """Remember that what a form made is in this write now, or that ``NOTHING_LEFT`` of it has to be sent."""
+        """Remember that what forms made is in this write now, or that ``NOTHING_LEFT`` of it has to be sent."""
         self._connection.run(_MOVE_NONCE, {"owner": self.owner, "of": instead_of, "into": write_id})
 
     def joined(self, write: Write, into: Write) -> Write:
@@ -540,8 +568,8 @@ class OwnerTransaction:
 
     def prune(self, settled_before: float) -> None:
         """Delete the settled writes and expired nonces of the owner that nothing can need any more."""
-        self._connection.run(_PRUNE, {"owner": self.owner, "before": settled_before})
         self._connection.run(_PRUNE_NONCES, {"owner": self.owner, "before": self.now})
+        self._connection.run(_PRUNE_SETTLED, {"owner": self.owner, "before": settled_before})
 
     def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Write]:
         return [_to_write(row) for row in self._connection.run(statement, values).fetchall()]

@@ -10,7 +10,7 @@ from ..policy import references
 from ..policy.coalescing import Action, Decision, Edit, coalesce
 from ..policy.settling import thaw
 from ..policy.values import changes, put_on
-from ..storage.outbox import OwnerTransaction
+from ..storage.outbox import NOTHING_LEFT, OwnerTransaction
 from ..types import AT_ONCE, UNSETTLED, Attributes, Declaration, Kind, RecordId, State, Write
 
 
@@ -125,7 +125,7 @@ def _carry_out(
         # One more call relies on it: a refusal of its first send is no longer that call's alone to hear.
         return Enqueued(change.update(lane[-1], replace(lane[-1], edits=lane[-1].edits + 1)))
     if decision.action is Action.VANISH:
-        return Enqueued(None, vanished=tuple(vanish(change, lane[-1])))
+        return Enqueued(None, vanished=tuple(take_back(change, lane[-1])))
     if decision.edit is None:
         raise ValueError("a decision to enqueue or fold carries an edit")
     entry = replace(entry, edit=decision.edit)
@@ -191,6 +191,16 @@ def fold_into(change: OwnerTransaction, tail: Write, edit: Edit, state: State, r
         theirs=tail.theirs if kept else None,
     )
     return change.update(tail, folded)
+
+
+def take_back(change: OwnerTransaction, write: Write) -> list[Write]:
+    """Discard a write that an edit made needless; gives all that went with it.
+
+    The form that made it came to nothing: sent again it would undo that edit. Of a create, the record was given up.
+    """
+    if write.kind is not Kind.CREATE:
+        change.form_made(NOTHING_LEFT, write.id)
+    return vanish(change, write)
 
 
 def vanish(change: OwnerTransaction, write: Write) -> list[Write]:

@@ -18,7 +18,7 @@ from ..policy.settling import applied, rebase, transition
 from ..storage.outbox import OwnerTransaction
 from ..types import Declaration, Meaning, Outcome, RecordId, State, Write
 from .engine import Engine
-from .enqueuing import fold_into, refers_to_later, vanish
+from .enqueuing import fold_into, refers_to_later, take_back
 from .sending import with_real_ids
 
 #: Every so many settles of an owner, the history that no cached copy can be older than is dropped.
@@ -221,8 +221,8 @@ def _fold_tail(change: OwnerTransaction, declared: Declaration, head: Write, tai
     if decision.action is Action.ENQUEUE:
         return head
     if decision.action is Action.VANISH:
-        change.discard(tail, "Taken back before it was sent.")
-        return vanish(change, head)[0]
+        take_back(change, tail)
+        return take_back(change, head)[0]
     change.joined(tail, head)
     if decision.edit is None:
         return head

@@ -18,8 +18,9 @@ from ..policy.coalescing import Edit
 from ..policy.conflicts import merges_of
 from ..policy.problems import field_errors
 from ..policy.references import bind, bind_text, find, former_urls, of_write, parents
+from ..policy.settling import resend_is_safe
 from ..storage.database import new_id
-from ..storage.outbox import OwnerTransaction, Used, request_digest
+from ..storage.outbox import NOTHING_LEFT, OwnerTransaction, Used, request_digest
 from ..types import UNSETTLED, Declaration, Kind, Meaning, Outcome, RecordId, State, Write
 from ..upstream.dialects import check_body, fixed
 from .engine import Credentials, Engine
@@ -203,14 +204,24 @@ def _enqueue_once(
     """Enqueue, unless this form did already: same nonce and content give the first result and the same key."""
     if call.nonce is None:
         return _enqueue(engine, change, target, edit, reason)
+    used = _used_by(change, target, edit, call.nonce)
+    if used is not None:
+        return _again(engine, change, target, edit, used, reason)
+    joined = _enqueue(engine, change, target, edit, reason)
+    _remember(change, target, edit, call.nonce, joined.write)
+    return joined
+
+
+def _used_by(change: OwnerTransaction, target: Target, edit: Edit, nonce: str) -> Used | None:
+    """Read what this form, with this content, was used for."""
     content = _content_of(edit, target.declared.url, target.record_id)
-    used = change.nonce(call.nonce, content) or _used_before(change, target, edit, call.nonce)
-    if used is None:
-        joined = _enqueue(engine, change, target, edit, reason)
-        if joined.write is not None:
-            change.add_nonce(call.nonce, content, joined.write, change.now + NONCE_KEPT)
-        return joined
-    return _again(engine, change, target, edit, used, reason)
+    return change.nonce(nonce, content) or _used_before(change, target, edit, nonce)
+
+
+def _remember(change: OwnerTransaction, target: Target, edit: Edit, nonce: str, made: Write | None) -> None:
+    """Keep what a form made, or that it came to nothing: sent again it must not undo what was edited since."""
+    content = _content_of(edit, target.declared.url, target.record_id)
+    change.add_nonce(nonce, content, NOTHING_LEFT if made is None else made.id, change.now + NONCE_KEPT)
 
 
 def _used_before(change: OwnerTransaction, target: Target, edit: Edit, nonce: str) -> Used | None:
@@ -233,18 +244,21 @@ def _used_before(change: OwnerTransaction, target: Target, edit: Edit, nonce: st
 def _again(
     engine: Engine, change: OwnerTransaction, target: Target, edit: Edit, used: Used, reason: str | None
 ) -> Enqueued:
+    """Give a form's first result, or make it anew where its write was withdrawn, or given up by its owner since."""
+    if used.write_id == NOTHING_LEFT:
+        return Enqueued(None, repeated=True)
     first = change.find(used.write_id)
-    if first is not None:
+    if first is not None and first.state is not State.DISCARDED:
         return Enqueued(first, repeated=True)
-    joined = _enqueue(engine, change, target, edit, reason, write_id=used.write_id)
-    if joined.write is not None and joined.write.id != used.write_id:
-        change.form_made(joined.write.id, used.write_id)
-    if joined.write is None or joined.write.id != used.write_id or joined.write.refers:
+    write_id = used.write_id if first is None else new_id()
+    joined = _enqueue(engine, change, target, edit, reason, write_id=write_id)
+    change.form_makes(used, NOTHING_LEFT if joined.write is None else joined.write.id)
+    if joined.write is None or joined.write.id != write_id or joined.write.refers:
         return joined
     if joined.write.kind is not Kind.CREATE and not joined.lane_free:
         # Behind another it must be free to be rebased; a create alone would do harm under another key.
         return joined
-    # It was withdrawn, but may have been applied all the same: the same key and bytes let the upstream tell.
+    # It was taken back, but may have been applied all the same: the same key and bytes let the upstream tell.
     again = fixed(joined.write, replace(target.declared, url=joined.write.url))
     known = replace(again, key=used.key, key_since=change.now)
     if used.key is None or request_digest(known) != used.sent:
@@ -274,26 +288,40 @@ def _content_of(edit: Edit, url: str, record_id: RecordId) -> str:
 # --- one side only -------------------------------------------------------------------------------------------
 
 
-def write_local(engine: Engine, target: Target, edit: Edit) -> Write | None:
+def write_local(engine: Engine, target: Target, edit: Edit, call: Call) -> Write | None:
     """Keep a record of a local collection: durable, never dirty, never sent. None for a delete."""
     with engine.outbox.transaction(target.owner) as change:
-        entry = with_known_ids(change, _entry(target, edit))
-        edit, declared = entry.edit, entry.declared
-        lane = change.lane(declared.store, entry.record_id)
-        there = lane[-1] if lane else None
-        if edit.kind is Kind.DELETE:
-            if there is not None:
-                change.remove(there)
+        used = None if call.nonce is None else _used_by(change, target, edit, call.nonce)
+        if used is not None and used.write_id == NOTHING_LEFT:
             return None
-        if edit.kind is Kind.CREATE and there is not None:
-            raise ValidationFailed({declared.id_attribute: f"There is a record {entry.record_id!r} already."})
+        first = None if used is None else change.find(used.write_id)
+        if first is not None:
+            return first
+        kept = _keep_local(change, with_known_ids(change, _entry(target, edit)))
+        if used is not None:
+            change.form_makes(used, NOTHING_LEFT if kept is None else kept.id)
+        elif call.nonce is not None:
+            _remember(change, target, edit, call.nonce, kept)
+        return kept
+
+
+def _keep_local(change: OwnerTransaction, entry: Entry) -> Write | None:
+    edit, declared = entry.edit, entry.declared
+    lane = change.lane(declared.store, entry.record_id)
+    there = lane[-1] if lane else None
+    if edit.kind is Kind.DELETE:
         if there is not None:
-            wanted = {**(there.attributes or {}), **(edit.changed or {})}
-            refers = bool(of_write(wanted, there.url, there.record_id))
-            return change.update(there, replace(there, attributes=wanted, refers=refers, edits=there.edits + 1))
-        own = {} if declared.singleton else {declared.id_attribute: entry.record_id}
-        kept = replace(edit, kind=Kind.CREATE, attributes={**(edit.attributes or {}), **own}, base=None)
-        return change.insert(new_write(replace(entry, edit=kept), change.owner, change.now, State.LOCAL))
+            change.remove(there)
+        return None
+    if edit.kind is Kind.CREATE and there is not None:
+        raise ValidationFailed({declared.id_attribute: f"There is a record {entry.record_id!r} already."})
+    if there is not None:
+        wanted = {**(there.attributes or {}), **(edit.changed or {})}
+        refers = bool(of_write(wanted, there.url, there.record_id))
+        return change.update(there, replace(there, attributes=wanted, refers=refers, edits=there.edits + 1))
+    own = {} if declared.singleton else {declared.id_attribute: entry.record_id}
+    kept = replace(edit, kind=Kind.CREATE, attributes={**(edit.attributes or {}), **own}, base=None)
+    return change.insert(new_write(replace(entry, edit=kept), change.owner, change.now, State.LOCAL))
 
 
 def _entry(target: Target, edit: Edit) -> Entry:
@@ -311,8 +339,12 @@ def write_remote(engine: Engine, target: Target, edit: Edit, call: Call) -> Outc
     credentials = engine.credentials(target.owner, declared.upstream)
     auth = credentials.require()
     # Nothing waits here to be combined and sent again: a conflict is the caller's to hear.
-    alone = replace(declared, conflict="manual")
-    outcome = send(engine, _unqueued(engine, target, edit), alone, auth, call)
+    alone = replace(target, declared=replace(declared, conflict="manual"))
+    unqueued = _unqueued(engine, target, edit)
+    if call.nonce is not None:
+        outcome = _send_once(engine, alone, edit, unqueued, auth, call, call.nonce)
+    else:
+        outcome = send(engine, unqueued, alone.declared, auth, call)
     match outcome.meaning:
         case Meaning.APPLIED:
             return outcome
@@ -322,6 +354,47 @@ def write_remote(engine: Engine, target: Target, edit: Edit, call: Call) -> Outc
             raise RecordGone(outcome.reason or "The record was deleted upstream.")
         case _:
             raise refusal(outcome, None)
+
+
+def _send_once(engine: Engine, target: Target, edit: Edit, write: Write, auth: Any, call: Call, nonce: str) -> Outcome:
+    """Send what no outbox holds, unless its form was sent before: that is kept with its key, before a byte goes out.
+
+    A form whose first send may have arrived goes again with the same key, where the upstream can tell by that; else
+    it is in doubt.
+    """
+    with engine.outbox.transaction(target.owner) as change:
+        used = _used_by(change, target, edit, nonce)
+        if used is None:
+            _remember(change, target, edit, nonce, write)
+            change.keep_key(write)
+            used = _used_by(change, target, edit, nonce)
+        elif used.write_id == NOTHING_LEFT:
+            return Outcome(Meaning.APPLIED, reason="This form was sent before, and the upstream has it.")
+        else:
+            write = replace(write, id=used.write_id, key=used.key, key_since=0.0)
+            if request_digest(write) != used.sent or not resend_is_safe(
+                write, engine.rules(target.declared), change.now
+            ):
+                reason = "This form was sent before, and nobody knows whether the upstream took it. Look there first."
+                return Outcome(Meaning.IN_DOUBT, reason=reason)
+    outcome = send(engine, write, target.declared, auth, call)
+    try:
+        with engine.outbox.transaction(target.owner) as change:
+            if outcome.meaning is Meaning.APPLIED:
+                change.form_made(NOTHING_LEFT, write.id)
+            elif used is not None and _can_not_have_arrived(outcome):
+                change.forget_nonce(used)
+    except OutboxUnavailable as error:
+        # What came of it is true all the same; the form sent again is told by its key.
+        log_failure("what a form came to could not be recorded", error=error)
+    return outcome
+
+
+def _can_not_have_arrived(outcome: Outcome) -> bool:
+    """Say whether a send that was not applied never will be."""
+    if outcome.meaning is Meaning.UNREACHABLE:
+        return outcome.unsent
+    return outcome.meaning is not Meaning.IN_DOUBT
 
 
 def _check_numbered(target: Target, edit: Edit) -> None:

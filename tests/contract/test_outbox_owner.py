@@ -155,9 +155,9 @@ def test_the_first_alias_stays(outbox: Outbox):
 def test_a_nonce_is_known_by_owner_and_content(outbox: Outbox):
     write = insert(outbox)
     with outbox.transaction(ALICE) as change:
-        change.add_nonce("n" * 64, "c" * 64, write, expires_at=2e9)
+        change.add_nonce("n" * 64, "c" * 64, write.id, expires_at=2e9)
     with outbox.transaction(ALICE) as change:
-        assert change.nonce("n" * 64, "c" * 64) == Used(write.id, None, None)
+        assert change.nonce("n" * 64, "c" * 64) == Used("n" * 64, "c" * 64, write.id, None, None)
         assert change.nonce("n" * 64, "other") is None
         assert change.nonce("other", "c" * 64) is None
     with outbox.transaction(BOB) as change:
@@ -168,13 +168,13 @@ def test_a_nonce_keeps_the_key_of_a_write_that_was_withdrawn(outbox: Outbox):
     write = insert(outbox, key="k1")
     other = insert(outbox, key="k2")
     with outbox.transaction(ALICE) as change:
-        change.add_nonce("n", "c", replace(write, key=None), expires_at=2e9)
-        change.add_nonce("n", "d", replace(other, key=None), expires_at=2e9)
+        change.add_nonce("n", "c", write.id, expires_at=2e9)
+        change.add_nonce("n", "d", other.id, expires_at=2e9)
         change.keep_key(write)
         change.remove(write)
     with outbox.transaction(ALICE) as change:
-        assert change.nonce("n", "c") == Used(write.id, "k1", request_digest(write))
-        assert change.nonce("n", "d") == Used(other.id, None, None)
+        assert change.nonce("n", "c") == Used("n", "c", write.id, "k1", request_digest(write))
+        assert change.nonce("n", "d") == Used("n", "d", other.id, None, None)
 
 
 # --- heirs ---------------------------------------------------------------------------------------------------
@@ -227,23 +227,26 @@ def test_names_are_given_too(outbox: Outbox):
     write = insert(outbox, key="k")
     with outbox.transaction(ALICE) as change:
         change.add_alias(TEMP_ID, 42)
-        change.add_nonce("n", "c", write, expires_at=2e9)
+        change.add_nonce("n", "c", write.id, expires_at=2e9)
         change.keep_key(write)
     with outbox.adoption(ALICE, BOB) as (alice, bob):
         alice.give_names(bob)
     assert (outbox.alias(ALICE, TEMP_ID), outbox.alias(BOB, TEMP_ID)) == (None, 42)
     with outbox.adoption(ALICE, BOB) as (alice, bob):
-        assert (alice.nonce("n", "c"), bob.nonce("n", "c")) == (None, Used(write.id, "k", request_digest(write)))
+        assert (alice.nonce("n", "c"), bob.nonce("n", "c")) == (
+            None,
+            Used("n", "c", write.id, "k", request_digest(write)),
+        )
 
 
 def test_a_form_that_both_have_sent_stays_the_heirs(outbox: Outbox):
     theirs, mine = insert(outbox), insert(outbox, owner=BOB)
     with outbox.adoption(ALICE, BOB) as (alice, bob):
-        alice.add_nonce("n", "c", theirs, expires_at=2e9)
-        bob.add_nonce("n", "c", mine, expires_at=2e9)
+        alice.add_nonce("n", "c", theirs.id, expires_at=2e9)
+        bob.add_nonce("n", "c", mine.id, expires_at=2e9)
     with outbox.adoption(ALICE, BOB) as (alice, bob):
         alice.give_names(bob)
-        assert (alice.nonce("n", "c"), bob.nonce("n", "c")) == (None, Used(mine.id, None, None))
+        assert (alice.nonce("n", "c"), bob.nonce("n", "c")) == (None, Used("n", "c", mine.id, None, None))
 
 
 def test_a_failed_adoption_changes_neither(outbox: Outbox):
@@ -282,17 +285,22 @@ def test_erasing_leaves_only_what_is_being_sent(outbox: Outbox):
 
 
 def test_pruning_takes_what_was_settled_before_and_nonces_that_expired(outbox: Outbox):
-    old, new, dropped = (applied(outbox, insert(outbox)) for _ in range(3))
+    """What a form made stays as long as the form is known: sent again it is told by that."""
+    old, new, dropped, by_form = (applied(outbox, insert(outbox)) for _ in range(4))
     waiting, local = insert(outbox), insert(outbox, state=State.LOCAL)
     theirs = applied(outbox, insert(outbox, owner=BOB))
     with outbox.transaction(ALICE) as change:
         now = change.now
         change.update(old, replace(old, settled_at=now - 100.0))
         change.update(dropped, replace(dropped, state=State.DISCARDED, settled_seq=-1, settled_at=now - 100.0))
-        change.add_nonce("old", "c", old, expires_at=now - 1.0)
-        change.add_nonce("new", "c", new, expires_at=now + 100.0)
+        change.add_nonce("old", "c", old.id, expires_at=now - 1.0)
+        change.add_nonce("new", "c", new.id, expires_at=now + 100.0)
+        change.update(by_form, replace(by_form, settled_at=now - 100.0))
+        change.add_nonce("form", "c", by_form.id, expires_at=now + 100.0)
         change.prune(now - 50.0)
-    assert outbox.store_state(ALICE, PEOPLE, -1).writes == [new, waiting, local]
+    assert [write.id for write in outbox.store_state(ALICE, PEOPLE, -1).writes] == [
+        write.id for write in (new, by_form, waiting, local)
+    ]
     assert outbox.write(ALICE, dropped.id) is None
     assert outbox.write(BOB, theirs.id) == theirs
     with outbox.transaction(ALICE) as change:

@@ -140,7 +140,7 @@ def test_owners_that_look_alike_are_different_owners(outbox: Outbox):
         insert(outbox, owner=f"user:{name}", attributes={"mine": name})
         with outbox.transaction(f"user:{name}") as change:
             change.add_alias("tmp-1", name)
-            change.add_nonce("n", "c", a_write(id=name), expires_at=5.0)
+            change.add_nonce("n", "c", name, expires_at=5.0)
     for name in LOOK_ALIKE:
         owner = f"user:{name}"
         assert [write.attributes for write in outbox.pending(owner)] == [{"mine": name}]
@@ -235,7 +235,7 @@ def test_an_error_leaves_nothing_behind(outbox: Outbox):
             change.next_settled_seq()
             change.heir = BOB
             change.add_alias("tmp-1", 1)
-            change.add_nonce("n", "c", kept, expires_at=5.0)
+            change.add_nonce("n", "c", kept.id, expires_at=5.0)
             raise KeyError("something of the app's")
 
     with pytest.raises(KeyError):

@@ -216,7 +216,7 @@ SENT_ONCE = [
         "form forgotten when its record is numbered",
         "A form that is sent twice is one write, whichever of its record's ids the app has by then (§8)",
         "flask_dualstorage/sync/writing.py",
-        " or _used_before(change, target, edit, call.nonce)",
+        " or _used_before(change, target, edit, nonce)",
         "",
         f"{_WRITING}::TestForms::test_sent_again_after_the_record_above_was_numbered",
     ),
