@@ -436,7 +436,7 @@ READING = [
     Mutant(
         "epoch not compared",
         "An envelope of another epoch is a miss (§5)",
-        "flask_dualstorage/sync/reading.py",
+        "flask_dualstorage/sync/subject.py",
         """\
         if envelope is not None and envelope.epoch != state.epoch:
             return Here(None, self.state(ALL_KNOWN), None)
