@@ -21,7 +21,8 @@ _GENERAL = frozenset({"errors", "error", "message", "non_field_errors"})
 def problem_of(answer: Answer, errors_at: Place = None) -> Attributes:
     """Give the answer's problem as an object (RFC 9457 §3): its own members, ``status`` and ``title`` made sure.
 
-    ``errors_at`` is the place of its errors by field, where the dialect names one.
+    ``errors`` is the API's own, or holds what it says of fields elsewhere. ``errors_at`` is the place of its errors by
+    field, where the dialect names one.
     """
     body = _body(answer)
     problem: Attributes = dict(body) if isinstance(body, dict) else {}
@@ -29,9 +30,9 @@ def problem_of(answer: Answer, errors_at: Place = None) -> Attributes:
         problem["errors"] = named
     elif isinstance(body, list):
         problem["errors"] = body
-    if any(isinstance(problem.get(name), list) for name in ("title", "status")):
-        # These are fields of the record here, and about to be overwritten by the problem's own.
-        problem.setdefault("errors", field_errors(problem))
+    if "errors" not in problem and (found := field_errors(problem)):
+        # In one place for whoever shows it; and a field called title or status is about to be overwritten below.
+        problem["errors"] = found
     if not isinstance(problem.get("title"), str):
         problem["title"] = _title(answer.status_code)
     problem["status"] = answer.status_code

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import requests
 
 from example_app.line import Line
-from flask_dualstorage import BodyPages, Collection, HeaderPages, LinkPages, dialects
+from flask_dualstorage import Collection, LinkPages, dialects
 from tests.upstreams import drf, kinto
 from tests.upstreams.drf import Drf
 from tests.upstreams.json_server import JsonServer
@@ -38,6 +38,7 @@ def row(title: str) -> Any:
 
 class JsonServerPeople(Collection):
     name = "people"
+    # As it is, json-server cuts no list.
     dialect = dialects.json_server.but(
         pages=LinkPages(page="_page", per_page="_limit", size=PAGE, total_header="X-Total-Count")
     )
@@ -46,12 +47,12 @@ class JsonServerPeople(Collection):
 class KintoPeople(Collection):
     name = "people"
     url = "/people/records"
-    dialect = dialects.kinto.but(pages=HeaderPages())
+    dialect = dialects.kinto
 
 
 class DrfPeople(Collection):
     name = "people"
-    dialect = dialects.drf.but(read_only=("updated_at",), pages=BodyPages(page="page", total_at="count"))
+    dialect = dialects.drf.but(read_only=("updated_at",))
 
 
 class ThrottledPeople(Collection):
@@ -60,6 +61,12 @@ class ThrottledPeople(Collection):
     name = "people"
     url = "/throttled-people"
     dialect = dialects.drf.but(read_only=("updated_at",))
+
+
+class Gadgets(Collection):
+    """Of Django REST framework, too: their key is a UUID that we choose."""
+
+    dialect = dialects.drf.but(new_id="uuid4")
 
 
 # --- what each can do -----------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from flask_dualstorage import Collection, DualStorage, UpstreamError
+from flask_dualstorage import Collection, DualStorage, Rejected, UpstreamError
 from flask_dualstorage.user_storage import UserStorage
-from tests.upstreams.grounds import CAN, PAGE, Can, DrfGround, Ground, KintoGround, names
+from tests.upstreams.grounds import CAN, PAGE, Can, DrfGround, Gadgets, Ground, KintoGround, names
 from tests.whole import Clock, MakeApp, storage_of
 
 Record = dict[str, Any]
@@ -225,7 +225,6 @@ class TestLostAnswers:
         assert shown(people(alice)) == held(ground)
         assert alice.collection("people").load(turing.id)["name"] == "Turing"
 
-    @on(["json_server", "kinto"])
     def test_a_create_makes_one_record_where_the_list_has_many_pages(
         self, alice: UserStorage, ground: Ground, clock: Clock
     ):
@@ -254,7 +253,8 @@ class TestLostAnswers:
 
 
 class TestSomebodyElse:
-    def test_changes_the_same_record(self, start: Start, ground: Ground):
+    @pytest.mark.parametrize("decision", ["discard", "retry"])
+    def test_changes_the_same_record(self, start: Start, ground: Ground, decision: str):
         """Where the upstream checks versions it is a conflict, which shows theirs; where not, the last write wins."""
         alice = start(ground.people_by_hand)
         collection = people(alice)
@@ -270,7 +270,12 @@ class TestSomebodyElse:
             assert (write.attributes["city"], write.base["city"], write.theirs["city"]) == ("Ockham", "London", "Paris")
             assert held(ground)[0][2] == "Paris"
             assert shown(people_here(alice))[0][2] == "Ockham"
-            alice.discard(write.id)
+            if decision == "discard":
+                alice.discard(write.id)
+                assert held(ground)[0][2] == "Paris"
+            else:
+                assert alice.retry(write.id).state == "applied"
+                assert held(ground)[0][2] == "Ockham"
         else:
             assert (report.applied, report.conflict) == (1, 0)
             assert held(ground)[0][2] == "Ockham"
@@ -285,6 +290,19 @@ class TestSomebodyElse:
         ground.line.push()
         assert (alice.sync().applied, alice.status().pending) == (1, 0)
         assert shown(people(alice)) == held(ground)
+
+    def test_changes_what_was_deleted(self, start: Start, ground: Ground):
+        """As with an edit: it is seen where the upstream checks versions."""
+        alice = start(ground.people_by_hand)
+        ada = called(people(alice), "Ada")
+        ground.line.pull()
+        ada.destroy()
+        ground.change(ada.id, city="Paris")
+        ground.line.push()
+        report = alice.sync()
+        seen = CAN[_name(ground)].see_conflicts
+        assert (report.applied, report.conflict) == ((0, 1) if seen else (1, 0))
+        assert ("Ada" in [each[1] for each in held(ground)]) == seen
 
     def test_deletes_what_was_edited(self, alice: UserStorage, ground: Ground):
         """A conflict on each of them; nothing comes back to life by itself."""
@@ -307,6 +325,38 @@ class TestSomebodyElse:
         ground.line.push()
         assert (alice.sync().applied, alice.status().pending) == (1, 0)
         assert shown(people(alice)) == held(ground)
+
+
+@on(["drf"])
+class TestDjangoRestFramework:
+    """What of the three only this one has."""
+
+    def test_what_it_refuses_is_told_by_field(self, alice: UserStorage, ground: Ground):
+        """At once where it is there; after an outage it stays in the owner's list with the reason."""
+        wrong = {"name": "Turing", "city": "London", "email": "nowhere"}
+        with pytest.raises(Rejected) as caught:
+            people(alice).create(wrong)
+        assert caught.value.errors == {"email": ["Enter a valid email address."]}
+        assert alice.status().pending == 0
+        ground.line.pull()
+        alice.collection("people").create(wrong)
+        ground.line.push()
+        assert alice.sync().rejected == 1
+        (write,) = alice.pending()
+        assert (write.state, write.problem["errors"]) == ("rejected", {"email": ["Enter a valid email address."]})
+        assert [each[1] for each in held(ground)] == ["Ada", "Grace"]
+
+    def test_a_create_under_an_id_of_ours_makes_one_record(self, start: Start, ground: Ground, clock: Clock):
+        """Its key is a UUID that is chosen here; a second create of it would be refused as a wrong field."""
+        alice = start(Gadgets)
+        gadgets = alice.collection("gadgets").fetch(all_pages=True)
+        ground.line.loses_answers = True
+        made = gadgets.create(name="Difference engine")
+        ground.line.loses_answers = False
+        clock.advance(LEASE)
+        assert (alice.sync().applied, alice.status().pending) == (1, 0)
+        (gadget,) = ground.ask("GET", "/gadgets/")
+        assert dict(alice.collection("gadgets").load(made.id)) == gadget
 
 
 @on(names(log_in=True))

@@ -67,6 +67,17 @@ def test_a_problem_just_small_enough_is_kept():
     assert "x" in problem_of(json_answer(400, body))
 
 
+def test_what_is_said_of_fields_elsewhere_stands_in_errors_too():
+    """Whoever shows a refusal finds them in one place, whatever the API's shape."""
+    problem = problem_of(json_answer(400, b'{"email": ["Enter a valid email address."]}'))
+    assert problem == {
+        "email": ["Enter a valid email address."],
+        "errors": {"email": ["Enter a valid email address."]},
+        "status": 400,
+        "title": "Bad Request",
+    }
+
+
 def test_a_list_of_errors_is_kept_as_errors():
     assert problem_of(json_answer(400, b'["a", "b"]'))["errors"] == ["a", "b"]
 
