@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..types import Attributes, Json
 
@@ -35,8 +35,7 @@ class Listing:
 EVERYTHING = Listing()
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What the writes of one record make of it: ``before`` and ``now``, None where it is not there or not known.
 
     ``in_base``: the list that lies under the view has it. ``is_new``: it was made by these writes.

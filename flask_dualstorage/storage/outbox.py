@@ -653,6 +653,15 @@ def _to_row(write: Write) -> dict[str, Any]:
     }
 
 
+#: Looked up rather than made: a view reads hundreds of rows.
+_KINDS = {kind.value: kind for kind in Kind}
+_STATES = {state.value: state for state in State}
+
+
+def _params(value: Any) -> Any:
+    return {} if value in (b"{}", "{}") else orjson.loads(value)
+
+
 def _to_write(row: Any) -> Write:
     (
         seq,
@@ -699,11 +708,11 @@ def _to_write(row: Any) -> Write:
         collection=collection,
         store=store,
         url=url,
-        params=orjson.loads(params),
+        params=_params(params),
         upstream=upstream,
         record_id=_id_from(record_id, is_int),
-        kind=Kind(kind),
-        state=State(state),
+        kind=_KINDS[kind],
+        state=_STATES[state],
         attributes=_decode(attributes),
         base=_decode(base),
         validator=validator,
