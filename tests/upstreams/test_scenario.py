@@ -281,6 +281,29 @@ class TestSomebodyElse:
             assert held(ground)[0][2] == "Ockham"
         assert shown(people(alice)) == held(ground)
 
+    def test_changes_another_field_of_the_same_record(self, alice: UserStorage, ground: Ground):
+        """Both changes stand where the upstream checks versions; where not, the whole record goes over theirs."""
+        ada = called(people(alice), "Ada")
+        ground.line.pull()
+        ada.save(city="Ockham")
+        ground.change(ada.id, name="Ada Lovelace")
+        ground.line.push()
+        assert (alice.sync().applied, alice.status().pending) == (1, 0)
+        combined = "Ada Lovelace" if CAN[_name(ground)].see_conflicts else "Ada"
+        assert held(ground)[0][1:] == (combined, "Ockham")
+        assert shown(people(alice)) == held(ground)
+
+    def test_changes_another_field_where_only_changes_are_sent(self, alice: UserStorage, ground: Ground):
+        """A patch leaves alone what it does not name, on each of them."""
+        ada = called(people(alice), "Ada")
+        ground.line.pull()
+        ada.save({"city": "Ockham"}, patch=True)
+        ground.change(ada.id, name="Ada Lovelace")
+        ground.line.push()
+        assert (alice.sync().applied, alice.status().pending) == (1, 0)
+        assert held(ground)[0][1:] == ("Ada Lovelace", "Ockham")
+        assert shown(people(alice)) == held(ground)
+
     def test_writes_the_same(self, alice: UserStorage, ground: Ground):
         """That is no conflict: both want it so."""
         ada = called(people(alice), "Ada")
