@@ -615,4 +615,74 @@ FRESHNESS = [
     ),
 ]
 
-MUTANTS = [*DURABLE, *SENT_ONCE, *ANSWERS, *ORDER, *IDS, *READING, *OWNERS, *FRESHNESS]
+_PAGES = "tests/integration/test_pages.py"
+
+PAGES = [
+    Mutant(
+        "a page takes the place of the whole list",
+        "A list that was not complete (a page, a filter) is its own query and never prunes (§4.2)",
+        "flask_dualstorage/sync/subject.py",
+        'return params if self.pages is None or self.fetch.all_pages else f"?{params}"',
+        "return params",
+        f"{_PAGES}::TestEveryStyle::test_a_page_fetched_alone_takes_nothing_from_the_whole_list[link]",
+    ),
+    Mutant(
+        "what a list that shrank passed over is taken for deleted",
+        "A list that was not complete (a page, a filter) is its own query and never prunes (§4.2)",
+        "flask_dualstorage/sync/paging.py",
+        "gaps = total is not None and first is not None and total < first",
+        "gaps = False",
+        f"{_PAGES}::test_what_was_passed_over_in_a_list_that_shrank_is_not_taken_for_deleted[link]",
+    ),
+    Mutant(
+        "a short page ends a list",
+        "A cut list is never taken for a complete one (§4.2)",
+        "flask_dualstorage/policy/paging.py",
+        "return total is None or collected < total",
+        "return collected < total if total is not None else per_page is None or count >= per_page",
+        f"{_PAGES}::test_without_a_total_an_empty_page_is_the_end[offset]",
+    ),
+    Mutant(
+        "a next page on another origin is followed",
+        "No credential goes to another origin (§6)",
+        "flask_dualstorage/policy/paging.py",
+        "    if not same:\n",
+        "    if not parts.hostname:\n",
+        "tests/unit/policy/test_paging.py::test_a_next_page_elsewhere_is_never_asked_for",
+    ),
+    Mutant(
+        "a header's page is asked for with a condition",
+        "A 304 of a page says nothing of what a header told (§4.2)",
+        "flask_dualstorage/sync/reading.py",
+        "if envelope is None or (subject.pages is not None and not subject.pages.told_in_body):",
+        "if envelope is None:",
+        f"{_PAGES}::test_a_page_whose_next_one_is_named_in_a_header_is_not",
+    ),
+    Mutant(
+        "pending records in every list",
+        "Pending writes show in the lists where they belong (§5)",
+        "flask_dualstorage/sync/subject.py",
+        "belongs=None if matches is None else lambda record: matches(record, params),",
+        "belongs=None,",
+        "tests/integration/test_queries.py::TestAFilteredList::"
+        "test_a_new_record_shows_where_it_matches_and_nowhere_else",
+    ),
+    Mutant(
+        "new records on every page",
+        "New records stand last (§5)",
+        "flask_dualstorage/sync/subject.py",
+        "takes_new=not page.has_next,",
+        "takes_new=True,",
+        "tests/integration/test_queries.py::TestPages::test_new_records_stand_on_the_last_page_and_are_counted_on_each",
+    ),
+    Mutant(
+        "an older state beside a newer one",
+        "A web request shows no record older than it showed it before (§5)",
+        "flask_dualstorage/policy/newest.py",
+        "    if not later:\n",
+        "    if later:\n",
+        f"{_PAGES}::test_a_web_request_shows_no_record_older_than_it_showed_it_before",
+    ),
+]
+
+MUTANTS = [*DURABLE, *SENT_ONCE, *ANSWERS, *ORDER, *IDS, *READING, *OWNERS, *FRESHNESS, *PAGES]
