@@ -151,7 +151,8 @@ class Outcome:
 
     ``record`` is the upstream's record after an applied write (merged over what was sent) or its current
     state in a conflict, None where it is gone. ``retry_after`` is in seconds from the answer. ``unsent``
-    says that no byte of the request can have arrived, so that its idempotency key may be dropped.
+    says that no byte of the request can have arrived, so that its idempotency key may be dropped; ``found`` that the
+    record was found by looking for it, and not told by the answer to the write.
     """
 
     meaning: Meaning
@@ -170,6 +171,7 @@ class Outcome:
     hold: bool = False
     #: What the policy decided about a conflict; None: it is the owner's.
     verdict: Verdict | None = None
+    found: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,10 +281,11 @@ class Write:
     """A durable intent to create, update or delete one record: one row of the outbox.
 
     ``attributes`` is what the owner wants the record to be, ``base`` what it was made on, ``theirs`` what the
-    upstream said last. ``attempts`` counts its sends, ``doubts`` those whose fate is unknown. ``key`` set means
-    *frozen*: the same key always carries the same ``method``, ``path`` and ``body``; ``may_have_arrived`` says that
-    an earlier send of it was answered, or that nobody knows. ``not_before`` and ``retry_after`` are clock seconds;
-    ``not_before`` None waits for the owner, and nothing happens before ``lease`` is over.
+    upstream said last. ``attempts`` counts its sends, ``doubts`` those whose fate is unknown. ``method`` set means
+    *frozen*: the same ``key`` always carries the same ``method``, ``path`` and ``body``. ``may_have_arrived`` says that
+    an earlier send of it may have been applied for all that is known, ``key_stays`` that the key is kept although none
+    was: each was answered "not now", or the owner answered the doubt. ``not_before`` and ``retry_after`` are clock
+    seconds; ``not_before`` None waits for the owner, and nothing happens before ``lease`` is over.
     """
 
     id: str
@@ -312,6 +315,7 @@ class Write:
     key: str | None = None
     key_since: float = 0.0
     may_have_arrived: bool = False
+    key_stays: bool = False
     method: str | None = None
     path: str | None = None
     body: bytes | None = None
@@ -329,4 +333,4 @@ class Write:
     @property
     def frozen(self) -> bool:
         """Whether a request was fixed for it: same key, same bytes, from then on."""
-        return self.key is not None
+        return self.method is not None

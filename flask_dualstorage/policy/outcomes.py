@@ -43,7 +43,8 @@ class Sent:
 
     ``wanted`` is the whole record as it should be, ``changed`` what of it this write sets, ``chosen_id`` the id
     that we gave a create, or the record's, ``left_out`` the fields that it takes away. ``parse`` takes the record out
-    of a 2xx: None where it tells none.
+    of a 2xx: None where it tells none. ``repeated``: an earlier send under its key may have arrived, and the upstream
+    knows keys.
     """
 
     kind: Kind
@@ -54,6 +55,7 @@ class Sent:
     parse: Callable[[Json], Json]
     dialect: Dialect = PLAIN
     left_out: frozenset[str] = frozenset()
+    repeated: bool = False
 
 
 def is_reachable(answer: Answer | Failure, offline_codes: Collection[int]) -> bool:
@@ -128,6 +130,10 @@ def _gone(sent: Sent, answer: Answer) -> Outcome:
 
 def _conflict(sent: Sent, answer: Answer) -> Outcome:
     """Another record is there, or another version of it: the answer may tell it, else it is still to be read."""
+    if sent.chosen_id is None and sent.repeated and answer.status_code == 409:
+        # As the draft on the Idempotency-Key header has it (§2.6). A refusal for good says so again, until it is held.
+        reason = "The upstream is still at the first send, or refuses it."
+        return _with_problem(sent, Meaning.IN_DOUBT, answer, reason)
     if sent.chosen_id is None:
         return _rejected(sent, answer)
     outcome = _with_problem(sent, Meaning.CONFLICT, answer, ANOTHER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from ..types import AT_ONCE, Attributes, Kind, Meaning, Outcome, State, Verdict, Way, Write
 from .backoff import backoff
@@ -38,15 +39,42 @@ def resend_is_safe(write: Write, rules: Rules, now: float) -> bool:
     return now - write.key_since < rules.honours_keys
 
 
+class Step(StrEnum):
+    """What to do with a write whose turn it is."""
+
+    SEND = "send"
+    #: It is a create that may have arrived, and sent again it could make a second record: look for the first.
+    LOOK = "look"
+    #: Only its owner may send it again.
+    HOLD = "hold"
+
+
+def next_step(write: Write, rules: Rules, now: float) -> Step:
+    """Say how a write goes on. That its answer is unknown counts, not whether it waits in doubt or queued.
+
+    A send whose process ended is one more in doubt, and they are bounded.
+    """
+    died = write.state is State.SENDING
+    if not died and write.state is not State.IN_DOUBT and not _may_double(write, rules, now):
+        return Step.SEND
+    if rules.in_doubt == "hold" or (died and write.doubts + 1 >= rules.max_attempts):
+        return Step.HOLD
+    return Step.SEND if resend_is_safe(write, rules, now) else Step.LOOK
+
+
+def _may_double(write: Write, rules: Rules, now: float) -> bool:
+    """An offline code says "not taken", and so does a gateway that gave up waiting: no create goes on that word."""
+    return write.may_have_arrived and not resend_is_safe(write, replace(rules, in_doubt="auto"), now)
+
+
 def transition(write: Write, outcome: Outcome, rules: Rules, *, now: float, jitter: float) -> Write:
     """Give ``write`` as it is after any outcome but *applied*; ``jitter`` is in [0, 1)."""
     told = replace(write, reason=outcome.reason, problem=outcome.problem or merge_note(write))
     match outcome.meaning:
         case Meaning.UNREACHABLE | Meaning.NOT_NOW:
-            return _queued_again(told, outcome, now, jitter)
+            return _queued_again(told, outcome, rules, now, jitter)
         case Meaning.UNAUTHORIZED:
-            queued = replace(told, state=State.QUEUED, lease=0.0, not_before=now + UNAUTHORIZED_WAIT)
-            return queued if write.may_have_arrived else thaw(queued)
+            return _thaw_unsent(replace(told, state=State.QUEUED, lease=0.0, not_before=now + UNAUTHORIZED_WAIT))
         case Meaning.IN_DOUBT:
             return _in_doubt(told, outcome, rules, now, jitter)
         case Meaning.CONFLICT:
@@ -58,8 +86,11 @@ def transition(write: Write, outcome: Outcome, rules: Rules, *, now: float, jitt
             raise ValueError("an applied write is settled by applied()")
 
 
-def _queued_again(write: Write, outcome: Outcome, now: float, jitter: float) -> Write:
-    """Not taken: due after the backoff that we choose, or the wait that the upstream asked for."""
+def _queued_again(write: Write, outcome: Outcome, rules: Rules, now: float, jitter: float) -> Write:
+    """Not taken: due after the backoff that we choose, or the wait that the upstream asked for.
+
+    What must be looked for keeps its lease: behind the gateway that gave up the upstream may still be at it.
+    """
     attempts = write.attempts + 1
     asked = 0.0 if outcome.retry_after is None else now + outcome.retry_after
     queued = replace(
@@ -71,13 +102,25 @@ def _queued_again(write: Write, outcome: Outcome, now: float, jitter: float) -> 
         retry_after=asked,
     )
     if outcome.unsent:
-        return queued if write.may_have_arrived else thaw(queued)
-    return replace(queued, may_have_arrived=True)
+        return _thaw_unsent(queued)
+    if outcome.meaning is Meaning.NOT_NOW:
+        return replace(queued, key_stays=True)
+    queued = replace(queued, may_have_arrived=True)
+    return replace(queued, lease=write.lease) if next_step(queued, rules, now) is Step.LOOK else queued
+
+
+def _thaw_unsent(write: Write) -> Write:
+    """This send did not arrive, or was not let in: the key stays where an earlier one may have, or was answered."""
+    return write if write.may_have_arrived or write.key_stays else thaw(write)
 
 
 def _refused(write: Write, state: State) -> Write:
-    """Definitely not taken: it waits for its owner, and what goes next is a new request."""
-    return thaw(replace(write, state=state, lease=0.0, attempts=write.attempts + 1, not_before=None))
+    """Definitely not taken: it waits for its owner, and what goes next is a new request.
+
+    Only its last key is remembered, where an earlier send may have arrived: the answer to that one may come yet.
+    """
+    refused = thaw(replace(write, state=state, lease=0.0, attempts=write.attempts + 1, not_before=None))
+    return replace(refused, key=write.key) if write.may_have_arrived else refused
 
 
 def _decided(before: Write, refused: Write, verdict: Verdict) -> Write:
@@ -93,6 +136,7 @@ def _decided(before: Write, refused: Write, verdict: Verdict) -> Write:
                 base=refused.theirs,
                 theirs=None,
                 not_before=AT_ONCE,
+                key=None,
                 problem=add_to_note(before, refused.problem, verdict),
             )
         case Way.DROP:
@@ -104,9 +148,10 @@ def _decided(before: Write, refused: Write, verdict: Verdict) -> Write:
 def _in_doubt(write: Write, outcome: Outcome, rules: Rules, now: float, jitter: float) -> Write:
     """Tried again by itself where that is safe, or can be looked up, and not too often; else it waits for its owner.
 
-    What must be looked up is not looked for before ``write.lease`` is over: the upstream may still be at it.
+    What must be looked up is not looked for before ``write.lease`` is over: the upstream may still be at it. Looking
+    that came to nothing is no send.
     """
-    attempts, doubts = write.attempts + 1, write.doubts + 1
+    attempts, doubts = write.attempts + 1, write.doubts + (0 if outcome.unsent else 1)
     safe = resend_is_safe(write, rules, now)
     goes_again = (safe or rules.in_doubt == "auto") and doubts < rules.max_attempts and not outcome.hold
     return replace(
@@ -115,14 +160,16 @@ def _in_doubt(write: Write, outcome: Outcome, rules: Rules, now: float, jitter: 
         attempts=attempts,
         doubts=doubts,
         not_before=now + backoff(attempts, jitter) if goes_again else None,
-        lease=0.0 if safe else write.lease,
+        lease=0.0 if safe or outcome.unsent else write.lease,
         may_have_arrived=True,
     )
 
 
 def thaw(write: Write) -> Write:
     """Drop key and bytes: no byte of it ever arrived, or the refusal was definitive. The next send is a new request."""
-    return replace(write, key=None, key_since=0.0, method=None, path=None, body=None, may_have_arrived=False)
+    return replace(
+        write, key=None, key_since=0.0, method=None, path=None, body=None, may_have_arrived=False, key_stays=False
+    )
 
 
 def applied(write: Write, outcome: Outcome, *, settled_seq: int, now: float) -> Write:

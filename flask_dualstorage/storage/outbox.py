@@ -54,6 +54,7 @@ class Used:
     write_id: str
     key: str | None
     sent: str | None
+    expires_at: float
 
 
 def _bind(*names: str) -> dict[str, Any]:
@@ -207,7 +208,9 @@ _POSTPONE = Statement(
     .values(retry_after=bindparam("until"))
 )
 _NONCE = Statement(
-    select(_nonce.c.nonce, _nonce.c.content, _nonce.c.write_id, _nonce.c.key, _nonce.c.sent).where(
+    select(
+        _nonce.c.nonce, _nonce.c.content, _nonce.c.write_id, _nonce.c.key, _nonce.c.sent, _nonce.c.expires_at
+    ).where(
         _same(_nonce.c.owner), _same(_nonce.c.nonce), _same(_nonce.c.content)
     )
 )
@@ -509,7 +512,7 @@ class OwnerTransaction:
         self._connection.run(_ADD_NONCE, values | {"key": None, "sent": None, "expires_at": expires_at})
 
     def keep_key(self, write: Write) -> None:
-        """Remember a write's key, and what went under it, with the nonce that made it: it outlives the write."""
+        """Remember a write's key, and what went under it, with the nonce that made it: that may have been applied."""
         values = {"owner": self.owner, "of": write.id, "used": write.key, "digest": request_digest(write)}
         self._connection.run(_SET_NONCE_KEY, values)
 
@@ -640,7 +643,8 @@ def _to_row(write: Write) -> dict[str, Any]:
         "lease": write.lease,
         "key": write.key,
         "key_since": write.key_since,
-        "may_have_arrived": int(write.may_have_arrived),
+        # Two bits of one column.
+        "may_have_arrived": write.may_have_arrived | write.key_stays << 1,
         "method": write.method,
         "path": write.path,
         "body": write.body,
@@ -728,7 +732,8 @@ def _to_write(row: Any) -> Write:
         lease=lease,
         key=key,
         key_since=key_since,
-        may_have_arrived=bool(arrived),
+        may_have_arrived=bool(arrived & 1),
+        key_stays=bool(arrived & 2),
         method=method,
         path=path,
         body=body,

@@ -17,16 +17,26 @@ from .settling import changing
 def retry(engine: Engine, owner: str, write_id: str) -> Write:
     """Let a write go again, and try it now, with what must go before it; a held one in doubt goes with its key.
 
+    One in doubt that waits for nobody is not sent for that, but looked for when it is time.
     Raises ``RecordGone`` where this owner has no such pending write, ``WriteBusy`` while it is being sent.
     """
     with changing(engine, owner) as change:
         write = _pending(change, write_id)
-        again = replace(write, state=State.QUEUED, not_before=AT_ONCE, lease=0.0)
-        if write.state is State.CONFLICT:
-            again = _on_theirs(again)
-        change.update(write, again)
+        again = change.update(write, _again(write))
     Flush(engine, owner, lambda each: each.id == write_id).run()
     return engine.outbox.write(owner, write_id) or again
+
+
+def _again(write: Write) -> Write:
+    if write.state is State.IN_DOUBT:
+        if write.not_before is None:
+            # It was held for its owner, who has answered the doubt by this.
+            write = replace(write, state=State.QUEUED, lease=0.0, may_have_arrived=False, key_stays=True)
+        return replace(write, not_before=AT_ONCE)
+    if write.state is State.QUEUED:
+        return replace(write, not_before=AT_ONCE)
+    again = replace(write, state=State.QUEUED, not_before=AT_ONCE, lease=0.0)
+    return _on_theirs(again) if write.state is State.CONFLICT else again
 
 
 def _on_theirs(write: Write) -> Write:

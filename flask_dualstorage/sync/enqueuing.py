@@ -189,6 +189,8 @@ def fold_into(change: OwnerTransaction, tail: Write, edit: Edit, state: State, r
         reason=tail.reason if kept else reason,
         problem=tail.problem if kept else None,
         theirs=tail.theirs if kept else None,
+        # It is another request now: an answer to an earlier one does not settle it.
+        key=None,
     )
     return change.update(tail, folded)
 

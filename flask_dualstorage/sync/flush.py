@@ -18,15 +18,14 @@ from ..errors import CollectionUnknown
 from ..logs import log_failure
 from ..policy.planning import Plan, is_due, with_those_it_waits_for
 from ..policy.references import waits_for
-from ..policy.settling import resend_is_safe
+from ..policy.settling import Step, next_step
 from ..storage.outbox import OwnerTransaction
 from ..types import Declaration, Meaning, Outcome, State, Write
 from .engine import Credentials, Engine
 from .looking import look_and_send
 from .reports import SyncReport, sync_report
-from .sending import Call, claim, send
+from .sending import Call, claim, deadline_of, send
 from .settling import Done, Settled, changing, recording, settle_all, tell
-from .writing import deadline_of
 
 #: How long a finished send waits for others, so that one transaction settles them together, seconds.
 COMPANY = 0.02
@@ -172,9 +171,8 @@ class Flush:
         taken = claim(self.engine, change, write, declared, deadline, explicit=self.explicit)
         if taken is None:
             return []
-        doubtful = write.state in (State.SENDING, State.IN_DOUBT)
-        safe = not doubtful or resend_is_safe(write, self.engine.rules(declared), change.now)
-        return [(send if safe else look_and_send, taken, declared, self._credentials_for(taken.upstream))]
+        looks = next_step(write, self.engine.rules(declared), change.now) is Step.LOOK
+        return [(look_and_send if looks else send, taken, declared, self._credentials_for(taken.upstream))]
 
     def _note(self, plan: Plan, settled: Settled, outcome: Outcome) -> None:
         write = settled.write

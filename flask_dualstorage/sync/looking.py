@@ -6,25 +6,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import UpstreamUnreachable
-from ..logs import log
+import orjson
+
+from ..errors import OutboxUnavailable, UpstreamUnreachable
+from ..logs import log, log_failure
 from ..policy import envelopes
-from ..policy.doubt import Search, Trace, look_for
-from ..policy.outcomes import body_of, is_reachable
-from ..policy.paging import links
-from ..policy.references import is_temp_id
+from ..policy.backoff import retry_after
+from ..policy.doubt import Search, Trace, as_listed, is_whole, look_for
+from ..policy.outcomes import NOT_NOW, body_of, is_reachable
 from ..policy.values import BadAnswer, as_records, usable_id
-from ..types import Answer, Attributes, Declaration, Failure, Meaning, Outcome, Request, Write
-from ..upstream.dialects import accept_of, list_path
+from ..types import Answer, Attributes, Declaration, Failure, Json, Kind, Meaning, Outcome, Request, State, Write
+from ..upstream.dialects import accept_of, list_path, without_temp_id
 from ..upstream.paging import Heard, Pages
 from .engine import Engine
 from .reports import pending_write
-from .sending import Call, guarded, send
+from .sending import Call, deadline_of, guarded, renew, send
+
+#: The ``settled_seq`` before all others: everything that is known of a store is later.
+_ALL_KNOWN = -1
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamReader:
-    """What a ``reconcile`` hook reads the upstream with: under the owner's credential, within the deadline."""
+    """What a ``reconcile`` hook reads the upstream with: under the owner's credential, each GET within the deadline."""
 
     engine: Engine
     upstream: str
@@ -32,40 +36,76 @@ class UpstreamReader:
     headers: Mapping[str, str]
 
     def get(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
-        """GET ``path``, percent-encoded and joined to the upstream's URL. Raises ``UpstreamUnreachable``."""
+        """GET ``path``, percent-encoded and joined to the upstream's URL.
+
+        Raises ``UpstreamUnreachable`` where no answer came, an offline code, or "not now" (425, 429, 503).
+        """
         request = Request("GET", path, self.headers, params=params)
         exchanged = self.engine.exchange(self.upstream, request, self.auth, None)
         answer = exchanged.answer
         if isinstance(answer, Failure):
             raise UpstreamUnreachable(answer.reason)
+        if answer.status_code in NOT_NOW:
+            wait = retry_after(answer.headers.get("Retry-After"), self.engine.clock())
+            raise UpstreamUnreachable(f"The upstream asks to wait (status {answer.status_code}).", wait)
         if not is_reachable(answer, exchanged.offline_codes):
             raise UpstreamUnreachable(f"The upstream is offline (status {answer.status_code}).")
         return answer
 
 
 def look_and_send(engine: Engine, write: Write, declared: Declaration, auth: Any, call: Call) -> Outcome:
-    """Look for what a create in doubt may have made; send it again, with its key, where it made nothing."""
+    """Look for what a create in doubt may have made; send it again, with its key, where it made nothing.
+
+    Looking takes as long as it takes: the send has a lease of its own, and is left out where another worker has
+    taken the write over meanwhile.
+    """
     declared = replace(declared, url=write.url)
     headers = {**accept_of(declared.dialect), **declared.headers()}
     reader = UpstreamReader(engine, write.upstream, auth, headers)
     try:
         hook = engine.hooks.get("reconcile")
         search = _search_list(engine, write, declared, reader) if hook is None else _ask_app(hook, write, reader)
-    except (UpstreamUnreachable, BadAnswer) as error:
-        return Outcome(Meaning.IN_DOUBT, reason=f"It could not be looked for: {error}")
+        if search.trace is Trace.NOT_MADE and not renew(engine, write, deadline_of(engine, declared, call)):
+            return _not_sent("It was looked for, but another worker has taken it over.")
+    except UpstreamUnreachable as error:
+        wait = error.retry_after if isinstance(error.retry_after, int) else None
+        return replace(_not_sent(f"It could not be looked for: {error}"), retry_after=wait)
+    except (BadAnswer, OutboxUnavailable) as error:
+        return _not_sent(f"It could not be looked for: {error}")
     if search.trace is Trace.NOT_MADE:
         return send(engine, write, declared, auth, call)
     found = None if search.record is None else search.record.get(declared.id_attribute)
     if search.trace is Trace.UNCLEAR or not usable_id(found):
-        reason = "The upstream may have it: it lists records like this one. Look there, then retry or discard this."
-        return Outcome(Meaning.IN_DOUBT, reason=reason, hold=True)
+        return UNCLEAR
     log.info("write %s of store %s was found upstream", write.id, write.store)
-    return Outcome(Meaning.APPLIED, record={**(write.attributes or {}), **(search.record or {})}, record_id=found)
+    record = {**(write.attributes or {}), **(search.record or {})}
+    return Outcome(Meaning.APPLIED, record=record, record_id=found, found=True)
+
+
+#: The owner must say: looking could not tell.
+UNCLEAR = Outcome(
+    Meaning.IN_DOUBT,
+    reason="The upstream may have it: it lists records like this one, or not all that it has. "
+    "Look there, then retry or discard this.",
+    unsent=True,
+    hold=True,
+)
+
+
+def _not_sent(reason: str) -> Outcome:
+    return Outcome(Meaning.IN_DOUBT, reason=reason, unsent=True)
 
 
 def _ask_app(hook: Callable[..., Any], write: Write, reader: UpstreamReader) -> Search:
-    record = hook(pending_write(write), reader)
-    return Search(Trace.NOT_MADE) if record is None else Search(Trace.MADE, dict(record))
+    try:
+        record = hook(pending_write(write), reader)
+        return Search(Trace.NOT_MADE) if record is None else Search(Trace.MADE, dict(record))
+    except UpstreamUnreachable:
+        raise
+    # The hook is the app's: the write must not be stuck until its lease ends, nor is this a send that was lost.
+    except Exception as error:  # noqa: BLE001
+        log_failure("the reconcile hook failed for write %s of store %s", write.id, write.store, error=error)
+        raise BadAnswer(f"the app's reconcile hook failed ({type(error).__name__}).") from error
 
 
 def _search_list(engine: Engine, write: Write, declared: Declaration, reader: UpstreamReader) -> Search:
@@ -77,24 +117,55 @@ def _search_list(engine: Engine, write: Write, declared: Declaration, reader: Up
     body = body_of(answer)
     found = envelopes.list_in(declared.dialect, body)
     listed = as_records(guarded(declared.parse_list)(found), declared.id_attribute)
-    if _goes_on(pages, Heard(path, params, answer.headers, body, len(listed))):
-        # The other pages could be read within no lease.
+    if answer.status_code == 206 or not _is_all(pages, Heard(path, params, answer.headers, body, len(listed))):
         return Search(Trace.UNCLEAR)
+    # Read after the list: whatever made a record in it is known by now.
+    known, others = _evidence(engine, write, declared)
+    return look_for(_as_sent(write, declared), listed, known, declared.id_attribute, others)
+
+
+def _evidence(engine: Engine, write: Write, declared: Declaration) -> tuple[set[str] | None, list[Attributes]]:
+    """Give the ids that were known before or made since, and what other creates sent that may have arrived."""
     cached = engine.bases.get(write.owner, write.store)
-    known = None if cached is None else {str(record.get(declared.id_attribute)) for record in cached.records}
-    return look_for(_as_sent(write, declared), listed, known, declared.id_attribute)
+    state = engine.outbox.store_state(write.owner, write.store, _ALL_KNOWN if cached is None else cached.began)
+    creates = [other for other in state.writes if other.kind is Kind.CREATE and other.id != write.id]
+    others = [_as_sent(other, declared) for other in creates if _may_be_there(other)]
+    if cached is None or cached.epoch != state.epoch or not cached.page.complete:
+        return None, others
+    made = {str(other.record_id) for other in creates if other.state is State.APPLIED}
+    return {str(record.get(declared.id_attribute)) for record in cached.records} | made, others
 
 
-def _goes_on(pages: Pages | None, heard: Heard) -> bool:
-    """Say whether there is more of a list than came; where its pages are not declared, by what most APIs say."""
-    if pages is not None:
-        return pages.told(heard).has_next
-    in_body = isinstance(heard.body, dict) and bool(heard.body.get("next"))
-    return in_body or "next" in links(heard.headers.get("Link") or "") or bool(heard.headers.get("Next-Page"))
+def _may_be_there(write: Write) -> bool:
+    return write.state in (State.SENDING, State.IN_DOUBT) or (write.may_have_arrived and write.state is State.QUEUED)
+
+
+def _is_all(pages: Pages | None, heard: Heard) -> bool:
+    """Say whether this is all of a list; where its pages are not declared, by what most APIs say."""
+    if pages is None:
+        return is_whole(heard.headers, heard.body, heard.count)
+    info = pages.told(heard)
+    return info.complete and not info.has_next and (info.total or 0) <= heard.count
 
 
 def _as_sent(write: Write, declared: Declaration) -> Attributes:
-    wanted = envelopes.writable(declared.dialect, write.attributes or {})
-    if is_temp_id(wanted.get(declared.id_attribute)):
-        del wanted[declared.id_attribute]
-    return wanted
+    """Give what went out, as a list would show it: what the app keeps to itself is not in it."""
+    sent = _unwrapped(write, declared)
+    try:
+        parsed = declared.parse_record(sent)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        # An envelope that answers have, and requests have not.
+        parsed = sent
+    return as_listed(sent, parsed)
+
+
+def _unwrapped(write: Write, declared: Declaration) -> Json:
+    """Take the record out of the body that was fixed; all of that where it can not be taken apart."""
+    sent, dialect = orjson.loads(write.body or b"{}"), declared.dialect
+    try:
+        if not callable(dialect.wrap):
+            return envelopes.take(dialect.wrap, sent)
+        record = envelopes.writable(dialect, declared.serialize(without_temp_id(write, declared)))
+        return record if envelopes.wrapped(dialect, record) == sent else sent
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return sent

@@ -10,6 +10,7 @@ from ..errors import ConfigurationError, ValidationFailed
 from ..logs import log_failure
 from ..policy import envelopes, outcomes, references
 from ..policy.planning import is_due
+from ..policy.settling import Step, next_step
 from ..policy.values import BadAnswer, as_record, changes, has_all, same, usable_id
 from ..storage.database import new_id
 from ..storage.outbox import OwnerTransaction
@@ -41,6 +42,11 @@ class Call:
     nonce: str | None = None
 
 
+def deadline_of(engine: Engine, declared: Declaration, call: Call) -> float:
+    """Give how long an answer may take in all, seconds."""
+    return (call.timeout or engine.upstream(declared.upstream).config.timeout)[1]
+
+
 def claim(
     engine: Engine, change: OwnerTransaction, write: Write, declared: Declaration, deadline: float, *, explicit: bool
 ) -> Write | None:
@@ -50,18 +56,37 @@ def claim(
     """
     if not is_due(write, change.now, explicit=explicit):
         return None
-    in_doubt = write.state in (State.SENDING, State.IN_DOUBT)
-    if in_doubt and declared.in_doubt == "hold":
-        reason = write.reason or "Its answer never came: the process that sent it ended, or lost its way."
-        change.decide(write, replace(write, state=State.IN_DOUBT, not_before=None, lease=0.0, reason=reason))
+    if next_step(write, engine.rules(declared), change.now) is Step.HOLD:
+        change.decide(write, _held(write))
         return None
     claimed = write if write.frozen else _freeze(change, write, declared)
     if claimed is None:
         return None
     lease = change.now + deadline + LEASE_GRACE
+    in_doubt = write.state in (State.SENDING, State.IN_DOUBT)
     arrived = claimed.may_have_arrived or in_doubt
     claimed = replace(claimed, state=State.SENDING, fence=write.fence + 1, lease=lease, may_have_arrived=arrived)
-    return change.update(write, claimed)
+    return change.update(write, replace(claimed, doubts=_doubts(write)))
+
+
+def renew(engine: Engine, write: Write, deadline: float) -> bool:
+    """Let a claimed write's lease begin anew; False where it is not this worker's, or not this owner's, any more."""
+    with engine.outbox.transaction(write.owner) as change:
+        now = change.find(write.id)
+        if now is None or now.fence != write.fence or now.state is not State.SENDING or change.owner != write.owner:
+            return False
+        change.update(now, replace(now, lease=change.now + deadline + LEASE_GRACE))
+        return True
+
+
+def _held(write: Write) -> Write:
+    reason = write.reason or "Its answer never came: the process that sent it ended, or lost its way."
+    return replace(write, state=State.IN_DOUBT, not_before=None, lease=0.0, reason=reason, doubts=_doubts(write))
+
+
+def _doubts(write: Write) -> int:
+    """Count its sends in doubt; that a write is still being sent after its lease is one more."""
+    return write.doubts + (write.state is State.SENDING)
 
 
 def _freeze(change: OwnerTransaction, write: Write, declared: Declaration) -> Write | None:
@@ -157,6 +182,7 @@ class _Sending:
             parse=lambda body: _told_in(declared, body),
             dialect=declared.dialect,
             left_out=frozenset(envelopes.writable(declared.dialect, write.base or {})) - wanted.keys(),
+            repeated=write.may_have_arrived and self.engine.rules(declared).honours_keys is not False,
         )
 
 

@@ -16,11 +16,14 @@ from ..policy import references
 from ..policy.coalescing import Action, coalesce, edit_of
 from ..policy.settling import applied, rebase, transition
 from ..storage.outbox import OwnerTransaction
-from ..types import Declaration, Meaning, Outcome, RecordId, State, Write
+from ..types import Declaration, Kind, Meaning, Outcome, RecordId, State, Write
 from .engine import Engine
 from .enqueuing import fold_into, refers_to_later, take_back
+from .looking import UNCLEAR
 from .sending import with_real_ids
 
+#: Before every ``settled_seq``, that of what was hidden or adopted too.
+EVER = -2
 #: Every so many settles of an owner, the history that no cached copy can be older than is dropped.
 PRUNE_EVERY = 64
 
@@ -97,6 +100,7 @@ def _settle(
     now = change.find(sent.id)
     if now is None:
         return Settled(sent, withdrawn=True, late=True)
+    outcome = _believed(change, now, outcome)
     if outcome.meaning is Meaning.APPLIED and now.key == sent.key:
         return _settle_applied(engine, change, now, outcome, numbered)
     if now.fence != sent.fence or now.state is not State.SENDING:
@@ -106,9 +110,7 @@ def _settle(
     after = transition(now, outcome, engine.rules(declared), now=change.now, jitter=engine.jitter())
     tail = _tail(change, now)
     if own_call and tail is None and _may_be_withdrawn(change, now, outcome):
-        change.keep_key(now)
-        change.remove(now)
-        return Settled(after, withdrawn=True)
+        return _withdraw(change, now, after)
     given_up = outcome.verdict is not None and bool(outcome.verdict.given_up)
     return Settled(_keep(change, declared, now, after, tail), given_up=given_up or after.state is State.DISCARDED)
 
@@ -125,6 +127,23 @@ def _keep(change: OwnerTransaction, declared: Declaration, now: Write, after: Wr
     if tail is not None and not after.frozen and not tail.frozen and tail.state is not State.CONFLICT:
         return _fold_tail(change, declared, after, tail)
     return after
+
+
+def _believed(change: OwnerTransaction, now: Write, outcome: Outcome) -> Outcome:
+    """No two writes made one record: what was found for this one is not believed where another made it."""
+    if not outcome.found or outcome.record_id is None:
+        return outcome
+    lane = change.lane(now.store, outcome.record_id, since=EVER)
+    others = [each for each in lane if each.kind is Kind.CREATE and each.state is State.APPLIED and each.id != now.id]
+    return UNCLEAR if others else outcome
+
+
+def _withdraw(change: OwnerTransaction, now: Write, after: Write) -> Settled:
+    """Take a write back whose call hears of the refusal; what may have been applied is remembered by its form."""
+    if after.state is State.IN_DOUBT:
+        change.keep_key(now)
+    change.remove(now)
+    return Settled(after, withdrawn=True)
 
 
 def _settle_applied(
@@ -196,7 +215,7 @@ def _rebase_tail(change: OwnerTransaction, tail: Write, done: Write) -> None:
 
 def _may_be_withdrawn(change: OwnerTransaction, write: Write, outcome: Outcome) -> bool:
     failed = outcome.meaning in (Meaning.REJECTED, Meaning.UNAUTHORIZED) or _is_error_5xx(outcome)
-    return failed and write.edits == 1 and not _is_referred_to(change, write)
+    return failed and write.edits == 1 and not write.may_have_arrived and not _is_referred_to(change, write)
 
 
 def _is_error_5xx(outcome: Outcome) -> bool:

@@ -18,15 +18,15 @@ from ..policy.coalescing import Edit
 from ..policy.conflicts import merges_of
 from ..policy.problems import field_errors
 from ..policy.references import bind, bind_text, find, former_urls, of_write, parents
-from ..policy.settling import resend_is_safe
+from ..policy.settling import Step, next_step, resend_is_safe
 from ..storage.database import new_id
 from ..storage.outbox import NOTHING_LEFT, OwnerTransaction, Used, request_digest
 from ..types import UNSETTLED, Declaration, Kind, Meaning, Outcome, RecordId, State, Write
 from ..upstream.dialects import check_body, fixed
-from .engine import Credentials, Engine
+from .engine import LEASE_GRACE, Credentials, Engine
 from .enqueuing import Enqueued, Entry, enqueue, new_write, with_known_ids
 from .reports import pending_write
-from .sending import Call, claim, send
+from .sending import Call, claim, deadline_of, send
 from .settling import Settled, changing, recording, settle, tell
 
 #: How long a form's nonce is remembered, seconds; a little longer than the form itself is taken.
@@ -126,11 +126,6 @@ def _claim_at_once(
     if write is None or not joined.lane_free:
         return None
     return claim(engine, change, write, declared, deadline_of(engine, declared, call), explicit=True)
-
-
-def deadline_of(engine: Engine, declared: Declaration, call: Call) -> float:
-    """Give how long an answer may take in all, seconds."""
-    return (call.timeout or engine.upstream(declared.upstream).config.timeout)[1]
 
 
 def _send_at_once(
@@ -260,10 +255,17 @@ def _again(
         return joined
     # It was taken back, but may have been applied all the same: the same key and bytes let the upstream tell.
     again = fixed(joined.write, replace(target.declared, url=joined.write.url))
-    known = replace(again, key=used.key, key_since=change.now)
+    # The form is as old as its key, or older.
+    known = replace(again, key=used.key, key_since=min(change.now, used.expires_at - NONCE_KEPT))
     if used.key is None or request_digest(known) != used.sent:
         return joined
-    return replace(joined, write=change.update(joined.write, replace(known, may_have_arrived=True)))
+    known = replace(known, may_have_arrived=True)
+    if next_step(known, engine.rules(target.declared), change.now) is not Step.SEND:
+        # The first may still be on its way, behind whoever answered for it: looked for now, it could be missed.
+        lease = change.now + deadline_of(engine, target.declared, Call()) + LEASE_GRACE
+        reason = "The same form was sent before, and that may have been applied."
+        known = replace(known, state=State.IN_DOUBT, lease=lease, reason=reason)
+    return replace(joined, write=change.update(joined.write, known))
 
 
 def _enqueue(

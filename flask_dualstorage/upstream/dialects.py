@@ -17,7 +17,16 @@ from ..policy.references import TEMP_ID, is_temp_id, path_segment
 from ..policy.values import changes, check_id, check_json
 from ..types import Attributes, Declaration, Json, Kind, RecordId, Write
 
-__all__ = ["accept_of", "check_body", "check_no_temp_id", "fixed", "headers_of", "list_path", "path_of"]
+__all__ = [
+    "accept_of",
+    "check_body",
+    "check_no_temp_id",
+    "fixed",
+    "headers_of",
+    "list_path",
+    "path_of",
+    "without_temp_id",
+]
 
 
 # --- addresses -------------------------------------------------------------------------------------------------
@@ -143,9 +152,7 @@ def check_body(declared: Declaration, edit: Edit) -> None:
 def body_of(write: Write, declared: Declaration, method: str) -> Json:
     """Give what is sent of a record [toJSON]: all of it, or with ``patch`` only what changed; never a temporary id."""
     dialect = declared.dialect
-    attributes: Attributes = dict(write.attributes or {})
-    if is_temp_id(attributes.get(declared.id_attribute)):
-        del attributes[declared.id_attribute]
+    attributes = without_temp_id(write, declared)
     body = _serialized(declared, attributes)
     if not isinstance(body, dict):
         return _wrapped(dialect, body)
@@ -158,6 +165,14 @@ def body_of(write: Write, declared: Declaration, method: str) -> Json:
         of_base = {name: value for name, value in write.base.items() if name in body or name in left_out}
         body = envelopes.merge_patch(envelopes.writable(dialect, of_base), body)
     return _wrapped(dialect, {**body, **envelopes.version_in_body(dialect, write.base)})
+
+
+def without_temp_id(write: Write, declared: Declaration) -> Attributes:
+    """Give a write's attributes as they may leave this house."""
+    attributes: Attributes = dict(write.attributes or {})
+    if is_temp_id(attributes.get(declared.id_attribute)):
+        del attributes[declared.id_attribute]
+    return attributes
 
 
 def _changed(write: Write, attributes: Attributes, body: Attributes) -> Attributes:

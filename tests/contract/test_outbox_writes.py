@@ -38,6 +38,7 @@ FULL: dict[str, Any] = {
     "key": "k" * 64,
     "key_since": 1_700_000_004.125,
     "may_have_arrived": True,
+    "key_stays": True,
     "doubts": 3,
     "method": "PATCH",
     "path": "/people/" + "%25" * 1000,

@@ -21,6 +21,7 @@ from flask_dualstorage import (
     ValidationFailed,
     WriteBusy,
 )
+from flask_dualstorage.tokens import make_nonce
 from flask_dualstorage.user_storage import UserStorage
 from tests.upstreams.hostile import Behaviour, Line, Received, Then, answer, cut, cut_json, drop, html, redirect, reset
 from tests.upstreams.rest import RestUpstream
@@ -227,7 +228,7 @@ class TestNotWithdrawn:
 
     @pytest.mark.parametrize("status", [408, 425, 429, 502, 503, 504])
     def test_not_now_is_kept_with_its_key_and_bytes(self, user: User, upstream: RestUpstream, status: int):
-        alice = user()
+        alice = user(DUALSTORAGE_HONOURS_KEYS=True)
         upstream.then(answer(status))
         person = alice.collection("people").create(name="Turing")
         assert (person.dirty, states(alice)) == (True, ["queued"])
@@ -335,7 +336,7 @@ class TestInDoubt:
         assert (report.in_doubt, report.applied, len(upstream.writes)) == (1, 0, 1)
 
     def test_its_owner_may_send_it_again_with_the_same_key_and_bytes(self, user: User, upstream: RestUpstream):
-        alice = user()
+        alice = user(DUALSTORAGE_IN_DOUBT="hold")
         upstream.then(drop())
         person = alice.collection("people").create(name="Turing")
         assert alice.retry(person.pending_write.id).state == "applied"
@@ -481,7 +482,7 @@ class TestTails:
         assert len(upstream.writes) == 1
 
     def test_and_goes_to_the_new_id_once_that_is_known(self, user: User, upstream: RestUpstream):
-        alice = user()
+        alice = user(DUALSTORAGE_IN_DOUBT="hold")
         upstream.then(drop())
         person = alice.collection("people").create(name="Turing")
         person.save(age=41, remote=False)
@@ -491,7 +492,7 @@ class TestTails:
         assert upstream.find("/people", 101) == {"id": 101, "name": "Turing", "age": 41}
 
     def test_a_delete_behind_a_create_in_doubt_takes_it_away_again(self, user: User, upstream: RestUpstream):
-        alice = user()
+        alice = user(DUALSTORAGE_IN_DOUBT="hold")
         upstream.then(drop())
         person = alice.collection("people").create(name="Turing")
         person.destroy(remote=False)
@@ -705,8 +706,12 @@ class TestForms:
         alice.collection("people").create(name="Turing", nonce=nonce)
         assert (seen[0].dirty, len(upstream.writes), alice.pending()) == (True, 1, [])
 
-    def test_after_a_withdrawal_it_goes_with_the_same_key(self, alice: UserStorage, upstream: RestUpstream, nonce: str):
-        """The 500 may have been applied: the key lets the upstream tell."""
+    def test_after_a_withdrawal_it_goes_with_the_same_key(
+        self, make_app: MakeApp, upstream: RestUpstream, clock: Clock
+    ):
+        """The 500 may have been applied: the key lets the upstream tell, where it minds keys."""
+        app = make_app(url=upstream.url, DUALSTORAGE_HONOURS_KEYS=True)
+        alice, nonce = storage_of(app).for_user("alice"), make_nonce(app, clock)
         upstream.then(answer(500))
         with pytest.raises(UpstreamError):
             alice.collection("people").create(name="Turing", nonce=nonce)
@@ -763,8 +768,9 @@ class TestRetryAfter:
     @pytest.mark.parametrize("status", [425, 429, 503, 408])
     def test_without_one_an_explicit_sync_goes_at_once(self, user: User, upstream: RestUpstream, status: int):
         alice = user()
+        ada = alice.collection("people").fetch().get(1)
         upstream.then(answer(status))
-        alice.collection("people").create(name="Turing")
+        ada.save(age=41)
         assert alice.sync().applied == 1
 
     def test_the_owners_other_writes_wait_too(self, user: User, upstream: RestUpstream, clock: Clock):

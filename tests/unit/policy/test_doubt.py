@@ -20,7 +20,17 @@ WANTED = {"name": "Turing", "tags": ["a"]}
         pytest.param(
             [{"id": 1, "name": "Ada", "tags": ["a"]}], {"1"}, Search(Trace.NOT_MADE), id="none is alike: not made"
         ),
-        pytest.param([{"id": 1, "name": "Turing"}], {"1"}, Search(Trace.NOT_MADE), id="a field is missing: not alike"),
+        pytest.param(
+            [{"id": 1, "name": "Turing"}, {"id": 2, "tags": ["b"]}],
+            {"1", "2"},
+            Search(Trace.NOT_MADE),
+            id="a field is missing that others have: not alike",
+        ),
+        pytest.param([{"id": 7, "name": "Turing"}], {"1"}, Search(Trace.UNCLEAR), id="a field is never shown: unclear"),
+        pytest.param([{"id": 7, "label": "Turing"}], {"1"}, Search(Trace.UNCLEAR), id="no field is shown: unclear"),
+        pytest.param(
+            [{"id": 7, "name": "Ada"}], {"1"}, Search(Trace.NOT_MADE), id="what is shown differs: that is not it"
+        ),
         pytest.param(
             [{"id": 7, "name": "Turing", "tags": ["a"], "age": 41}],
             {"1"},
@@ -37,6 +47,11 @@ WANTED = {"name": "Turing", "tags": ["a"]}
 )
 def test_what_the_list_says(listed: list[dict[str, Any]], known: set[str] | None, search: Search):
     assert look_for(WANTED, listed, known, "id") == search
+
+
+def test_two_creates_of_the_same_are_not_told_apart():
+    assert look_for(WANTED, [{"id": 7, **WANTED}], {"1"}, "id", [{"name": "Turing"}]) == Search(Trace.UNCLEAR)
+    assert look_for(WANTED, [{"id": 7, **WANTED}], {"1"}, "id", [{"name": "Ada"}]).trace is Trace.MADE
 
 
 _records = st.lists(st.fixed_dictionaries({"name": st.sampled_from(["Turing", "Ada"])}), max_size=6).map(

@@ -79,7 +79,8 @@ def test_a_sending_write_becomes(kind: Kind, outcome: Outcome, state: State, kee
     assert bytes_of(now) == (bytes_of(before) if keeps_key else (None, 0.0, None, None, None))
     assert now.frozen is keeps_key
     assert now.attempts == before.attempts + is_attempt
-    assert now.lease == (before.lease if (outcome, kind) == (IN_DOUBT, Kind.CREATE) else 0.0)
+    looked_for = kind is Kind.CREATE and outcome in (OFFLINE, IN_DOUBT)
+    assert now.lease == (before.lease if looked_for else 0.0)
     assert (now.reason, now.problem) == (outcome.reason, outcome.problem)
     assert now.settled_seq == UNSETTLED
 
@@ -257,8 +258,10 @@ def test_thawing_drops_key_and_bytes_and_nothing_else():
     write = replace(sending(), may_have_arrived=True)
     thawed = thaw(write)
     assert bytes_of(thawed) == (None, 0.0, None, None, None)
-    others = [each.name for each in fields(Write) if each.name not in (*BYTES, "may_have_arrived")]
+    told = ("may_have_arrived", "key_stays")
+    others = [each.name for each in fields(Write) if each.name not in (*BYTES, *told)]
     assert not thawed.may_have_arrived
+    assert not thawed.key_stays
     assert [getattr(thawed, name) for name in others] == [getattr(write, name) for name in others]
 
 
