@@ -48,7 +48,7 @@ def _on_theirs(write: Write) -> Write:
         return write
     kind = Kind.UPDATE if write.kind is Kind.CREATE else write.kind
     wanted = None if write.attributes is None else {**write.theirs, **changes(write.base, write.attributes)}
-    return replace(write, kind=kind, attributes=wanted, base=write.theirs, theirs=None)
+    return replace(write, kind=kind, attributes=wanted, base=write.theirs, theirs=None, key=None)
 
 
 def discard(engine: Engine, owner: str, write_id: str) -> list[Write]:

@@ -103,7 +103,7 @@ def _ask_app(hook: Callable[..., Any], write: Write, reader: UpstreamReader) -> 
     except UpstreamUnreachable:
         raise
     # The hook is the app's: the write must not be stuck until its lease ends, nor is this a send that was lost.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         log_failure("the reconcile hook failed for write %s of store %s", write.id, write.store, error=error)
         raise BadAnswer(f"the app's reconcile hook failed ({type(error).__name__}).") from error
 

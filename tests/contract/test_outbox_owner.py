@@ -157,7 +157,7 @@ def test_a_nonce_is_known_by_owner_and_content(outbox: Outbox):
     with outbox.transaction(ALICE) as change:
         change.add_nonce("n" * 64, "c" * 64, write.id, expires_at=2e9)
     with outbox.transaction(ALICE) as change:
-        assert change.nonce("n" * 64, "c" * 64) == Used("n" * 64, "c" * 64, write.id, None, None)
+        assert change.nonce("n" * 64, "c" * 64) == Used("n" * 64, "c" * 64, write.id, None, None, 2e9)
         assert change.nonce("n" * 64, "other") is None
         assert change.nonce("other", "c" * 64) is None
     with outbox.transaction(BOB) as change:
@@ -173,8 +173,8 @@ def test_a_nonce_keeps_the_key_of_a_write_that_was_withdrawn(outbox: Outbox):
         change.keep_key(write)
         change.remove(write)
     with outbox.transaction(ALICE) as change:
-        assert change.nonce("n", "c") == Used("n", "c", write.id, "k1", request_digest(write))
-        assert change.nonce("n", "d") == Used("n", "d", other.id, None, None)
+        assert change.nonce("n", "c") == Used("n", "c", write.id, "k1", request_digest(write), 2e9)
+        assert change.nonce("n", "d") == Used("n", "d", other.id, None, None, 2e9)
 
 
 # --- heirs ---------------------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def test_names_are_given_too(outbox: Outbox):
     with outbox.adoption(ALICE, BOB) as (alice, bob):
         assert (alice.nonce("n", "c"), bob.nonce("n", "c")) == (
             None,
-            Used("n", "c", write.id, "k", request_digest(write)),
+            Used("n", "c", write.id, "k", request_digest(write), 2e9),
         )
 
 
@@ -246,7 +246,7 @@ def test_a_form_that_both_have_sent_stays_the_heirs(outbox: Outbox):
         bob.add_nonce("n", "c", mine.id, expires_at=2e9)
     with outbox.adoption(ALICE, BOB) as (alice, bob):
         alice.give_names(bob)
-        assert (alice.nonce("n", "c"), bob.nonce("n", "c")) == (None, Used("n", "c", mine.id, None, None))
+        assert (alice.nonce("n", "c"), bob.nonce("n", "c")) == (None, Used("n", "c", mine.id, None, None, 2e9))
 
 
 def test_a_failed_adoption_changes_neither(outbox: Outbox):

@@ -432,7 +432,7 @@ PATHS = [
     Path(
         "save behind a frozen one", lambda a, u, people: people.get(1).save(age=41), Cost(4, 31, (), 2), a_frozen_lane
     ),
-    Path("save that is withdrawn", refused, Cost(2, 15, (), 1), loaded),
+    Path("save that is withdrawn", refused, Cost(2, 14, (), 1), loaded),
     Path("flush of one", lambda a, u, _: a.sync(), Cost(2, 17, (), 1, connections=1), kept_creates(1)),
     Path("flush of eight", lambda a, u, _: a.sync(), Cost(2, 66, (), 8, connections=8), kept_creates(8)),
     Path("flush of sixteen", lambda a, u, _: a.sync(), Cost(3, 127, (), 16, connections=8), kept_creates(16)),

@@ -22,6 +22,7 @@ class Mutant:
 
 _WRITING = "tests/integration/test_writing.py"
 _FLUSH = "tests/integration/test_flush.py"
+_DOUBT = "tests/integration/test_doubt.py"
 _RULES = "tests/integration/test_rules.py"
 _BACKBONE = "tests/integration/test_backbone.py"
 _EXTENSION = "tests/integration/test_extension.py"
@@ -153,6 +154,38 @@ SENT_ONCE = [
         f"{_BACKBONE}::TestModelRows::test_a_create_in_doubt_is_not_blindly_sent_again",
     ),
     Mutant(
+        "a doubt ends with the state",
+        "What may have arrived is in doubt, though it is queued: a create is looked for (§3.2, §4.4)",
+        "flask_dualstorage/policy/settling.py",
+        "return write.may_have_arrived and not resend_is_safe",
+        "return write.state is State.SENDING and not resend_is_safe",
+        f"{_DOUBT}::TestTheDoubtLasts::test_when_a_gateway_gave_up_waiting",
+    ),
+    Mutant(
+        "one record for two creates",
+        "One record is made by one write, whoever found it (§3.1, §4.4)",
+        "flask_dualstorage/sync/settling.py",
+        "    outcome = _believed(change, now, outcome)\n",
+        "",
+        f"{_DOUBT}::TestWhoseRecordIsIt::test_not_twice_what_a_hook_finds",
+    ),
+    Mutant(
+        "one lease for the look and the send",
+        "A write is sent under a lease that outlasts the send (§4.4)",
+        "flask_dualstorage/sync/looking.py",
+        "if search.trace is Trace.NOT_MADE and not renew(engine, write, deadline_of(engine, declared, call)):",
+        "if search.trace is Trace.NOT_MADE and not write.lease:",
+        f"{_DOUBT}::TestOneLeaseEach::test_for_the_list_and_the_create",
+    ),
+    Mutant(
+        "the first page taken for the list",
+        "A list too long to read is the owner's to judge (§4.4)",
+        "flask_dualstorage/sync/looking.py",
+        "return is_whole(heard.headers, heard.body, heard.count)",
+        "return True",
+        f"{_DOUBT}::TestTheWholeList::test_the_first_page_of_one_is_no_proof",
+    ),
+    Mutant(
         "a forgotten key is trusted",
         "After the declared lifetime of an upstream's keys a create is looked for, not resent (§4.4)",
         "flask_dualstorage/policy/settling.py",
@@ -173,12 +206,10 @@ SENT_ONCE = [
         "The key is dropped only when no byte of any send can have arrived (§4.4)",
         "flask_dualstorage/policy/settling.py",
         """\
-    if outcome.unsent:
-        return queued if write.may_have_arrived else thaw(queued)
+    return write if write.may_have_arrived or write.key_stays else thaw(write)
 """,
         """\
-    if outcome.unsent:
-        return thaw(queued)
+    return thaw(write)
 """,
         "tests/unit/policy/test_settling.py::test_a_key_that_may_have_arrived_once_is_kept_when_a_later_send_did_not",
     ),
@@ -196,7 +227,7 @@ SENT_ONCE = [
         "flask_dualstorage/policy/settling.py",
         """\
     if outcome.unsent:
-        return queued if write.may_have_arrived else thaw(queued)
+        return _thaw_unsent(queued)
 """,
         """\
     if outcome.unsent:
@@ -283,8 +314,8 @@ ANSWERS = [
         "withdrawn although another edit joined",
         "A refused write is withdrawn only where it holds this call's edit alone (§4.3)",
         "flask_dualstorage/sync/settling.py",
-        "return failed and write.edits == 1 and not _is_referred_to(change, write)",
-        "return failed and not _is_referred_to(change, write)",
+        "return failed and write.edits == 1 and not write.may_have_arrived and not _is_referred_to(change, write)",
+        "return failed and not write.may_have_arrived and not _is_referred_to(change, write)",
         f"{_WRITING}::TestNotWithdrawn::test_where_it_had_folded_into_an_earlier_edit",
     ),
     Mutant(

@@ -13,7 +13,9 @@ from flask_dualstorage.policy.backoff import LONGEST
 from flask_dualstorage.policy.settling import (
     UNAUTHORIZED_WAIT,
     Rules,
+    Step,
     applied,
+    next_step,
     rebase,
     resend_is_safe,
     thaw,
@@ -240,6 +242,50 @@ def test_a_create_in_doubt_that_was_put_at_its_own_id_goes_again():
     assert resend_is_safe(put, AUTO, LATER)
     assert after(put, IN_DOUBT).lease == 0.0
     assert not resend_is_safe(put, HOLD, LATER)
+
+
+@pytest.mark.parametrize(
+    ("state", "arrived", "rules", "step"),
+    [
+        pytest.param(State.QUEUED, False, AUTO, Step.SEND, id="what was never sent, or certainly not taken, is sent"),
+        pytest.param(State.QUEUED, False, HOLD, Step.SEND, id="… whatever the policy"),
+        pytest.param(
+            State.QUEUED, True, AUTO, Step.LOOK, id="what may have arrived is looked for, though it is queued"
+        ),
+        pytest.param(State.QUEUED, True, KEYS, Step.SEND, id="… but where its key counts"),
+        pytest.param(State.QUEUED, True, HOLD, Step.HOLD, id="… or held"),
+        pytest.param(State.QUEUED, True, RESEND, Step.SEND, id="… or sent, as the policy says"),
+        pytest.param(State.IN_DOUBT, True, AUTO, Step.LOOK, id="what is in doubt is looked for"),
+        pytest.param(State.SENDING, False, AUTO, Step.LOOK, id="so is what a dead process may have sent"),
+        pytest.param(State.SENDING, False, HOLD, Step.HOLD, id="… or held"),
+        pytest.param(State.SENDING, False, replace(KEYS, max_attempts=1), Step.HOLD, id="… or held after so many"),
+        pytest.param(State.IN_DOUBT, True, replace(KEYS, max_attempts=1), Step.SEND, id="in doubt it was held in time"),
+    ],
+)
+def test_how_a_create_goes_on(state: State, arrived: bool, rules: Rules, step: Step):
+    write = replace(sending(Kind.CREATE), state=state, may_have_arrived=arrived)
+    assert next_step(write, rules, LATER) is step
+
+
+@pytest.mark.parametrize("rules", [AUTO, HOLD, KEYS, RESEND])
+def test_an_update_that_a_gateway_gave_up_on_goes_again(rules: Rules):
+    assert next_step(after(sending(), OFFLINE, rules), rules, LATER) is Step.SEND
+
+
+def test_looking_is_no_send_and_may_be_tried_again_at_once():
+    write = sending(Kind.CREATE, doubts=3, may_have_arrived=True)
+    now = after(write, replace(IN_DOUBT, unsent=True))
+    assert (now.state, now.doubts, now.lease) == (State.IN_DOUBT, 3, 0.0)
+
+
+def test_not_now_leaves_no_doubt_and_keeps_the_key():
+    now = after(sending(Kind.CREATE), NOT_NOW)
+    assert (now.may_have_arrived, now.key_stays, next_step(now, AUTO, LATER)) == (False, True, Step.SEND)
+
+
+def test_a_refusal_of_a_second_send_leaves_the_key_for_the_answer_to_the_first():
+    refused = after(sent_again(after(sending(), IN_DOUBT)), REJECTED)
+    assert (refused.key, refused.frozen) == ("key-1", False)
 
 
 @pytest.mark.parametrize(("doubts", "goes_again"), [(0, True), (6, True), (7, False), (8, False), (99, False)])
