@@ -36,18 +36,20 @@ def look_for(
     listed: Sequence[Attributes],
     known_ids: Collection[str] | None,
     id_attribute: str,
+    made: Collection[str] = (),
     others: Sequence[Attributes] = (),
 ) -> Search:
     """Look in a whole list for a record that equals every field of ``sent``.
 
-    ``known_ids``, as text, are those of the list that was cached before, and of all that this owner made since; None
-    where none was cached. ``others`` is what this owner's other creates sent that may have arrived. Exactly one record
+    ``known_ids``, as text, are those of the list that was cached before, None where none was; ``made`` those of records
+    that other creates of this owner made: none of them is it. ``others`` is what this owner's other creates sent that
+    may have arrived. Exactly one record
     that was not known is the one; none is none; anything else is unclear: several, one that another create may have
     made, and one that is equal as far as the list shows the fields that were sent. A record that is equal and was
     known is unclear too, and never "not made": the copy may be younger than the create.
     """
     shown = _shown(sent, listed)
-    alike = [record for record in listed if has_all(record, shown)]
+    alike = [record for record in listed if has_all(record, shown) and str(record.get(id_attribute)) not in made]
     if not alike:
         return Search(Trace.NOT_MADE)
     found = alike[0]

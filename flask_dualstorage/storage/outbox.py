@@ -208,9 +208,7 @@ _POSTPONE = Statement(
     .values(retry_after=bindparam("until"))
 )
 _NONCE = Statement(
-    select(
-        _nonce.c.nonce, _nonce.c.content, _nonce.c.write_id, _nonce.c.key, _nonce.c.sent, _nonce.c.expires_at
-    ).where(
+    select(_nonce.c.nonce, _nonce.c.content, _nonce.c.write_id, _nonce.c.key, _nonce.c.sent, _nonce.c.expires_at).where(
         _same(_nonce.c.owner), _same(_nonce.c.nonce), _same(_nonce.c.content)
     )
 )

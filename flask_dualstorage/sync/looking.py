@@ -120,20 +120,14 @@ def _search_list(engine: Engine, write: Write, declared: Declaration, reader: Up
     if answer.status_code == 206 or not _is_all(pages, Heard(path, params, answer.headers, body, len(listed))):
         return Search(Trace.UNCLEAR)
     # Read after the list: whatever made a record in it is known by now.
-    known, others = _evidence(engine, write, declared)
-    return look_for(_as_sent(write, declared), listed, known, declared.id_attribute, others)
-
-
-def _evidence(engine: Engine, write: Write, declared: Declaration) -> tuple[set[str] | None, list[Attributes]]:
-    """Give the ids that were known before or made since, and what other creates sent that may have arrived."""
     cached = engine.bases.get(write.owner, write.store)
-    state = engine.outbox.store_state(write.owner, write.store, _ALL_KNOWN if cached is None else cached.began)
+    state = engine.outbox.store_state(write.owner, write.store, _ALL_KNOWN)
+    is_evidence = cached is not None and cached.epoch == state.epoch and cached.page.complete
+    known = {str(record.get(declared.id_attribute)) for record in cached.records} if cached and is_evidence else None
     creates = [other for other in state.writes if other.kind is Kind.CREATE and other.id != write.id]
-    others = [_as_sent(other, declared) for other in creates if _may_be_there(other)]
-    if cached is None or cached.epoch != state.epoch or not cached.page.complete:
-        return None, others
     made = {str(other.record_id) for other in creates if other.state is State.APPLIED}
-    return {str(record.get(declared.id_attribute)) for record in cached.records} | made, others
+    others = [_as_sent(other, declared) for other in creates if _may_be_there(other)]
+    return look_for(_as_sent(write, declared), listed, known, declared.id_attribute, made, others)
 
 
 def _may_be_there(write: Write) -> bool:

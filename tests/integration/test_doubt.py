@@ -246,9 +246,7 @@ class TestWhoseRecordIsIt:
         assert people.create(name="Coffee").pending_write.state == "in_doubt"
         clock.advance(60)
         alice.sync()
-        (held,) = alice.pending()
-        assert (held.state, held.not_before, names(upstream).count("Coffee")) == ("in_doubt", None, 1)
-        assert alice.retry(held.id).state == "applied"
+        assert (names(upstream).count("Coffee"), alice.pending()) == (2, [])
 
     def test_not_of_either_where_two_equal_ones_are_in_doubt(
         self, alice: UserStorage, upstream: RestUpstream, clock: Clock
@@ -262,8 +260,9 @@ class TestWhoseRecordIsIt:
         alice.sync()
         assert [write.not_before for write in alice.pending()] == [None, None]
 
-    def test_both_go_again_where_neither_was_made(self, alice: UserStorage, upstream: RestUpstream, clock: Clock):
-        people = alice.collection("people")
+    def test_both_go_again_where_neither_was_made(self, user: User, upstream: RestUpstream, clock: Clock):
+        alice = user(DUALSTORAGE_SYNC_CONCURRENCY=1)
+        people = alice.collection("people").fetch()
         for _ in range(2):
             upstream.then(drop())
             people.create(name="Coffee")

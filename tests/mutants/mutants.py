@@ -162,6 +162,14 @@ SENT_ONCE = [
         f"{_DOUBT}::TestTheDoubtLasts::test_when_a_gateway_gave_up_waiting",
     ),
     Mutant(
+        "an equal create's record taken",
+        "One record is made by one write: what this owner made by others is not it (§3.1, §4.4)",
+        "flask_dualstorage/policy/doubt.py",
+        " and str(record.get(id_attribute)) not in made",
+        "",
+        f"{_DOUBT}::TestWhoseRecordIsIt::test_not_that_of_an_equal_create_just_before",
+    ),
+    Mutant(
         "one record for two creates",
         "One record is made by one write, whoever found it (§3.1, §4.4)",
         "flask_dualstorage/sync/settling.py",

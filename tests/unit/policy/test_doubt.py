@@ -50,8 +50,14 @@ def test_what_the_list_says(listed: list[dict[str, Any]], known: set[str] | None
 
 
 def test_two_creates_of_the_same_are_not_told_apart():
-    assert look_for(WANTED, [{"id": 7, **WANTED}], {"1"}, "id", [{"name": "Turing"}]) == Search(Trace.UNCLEAR)
-    assert look_for(WANTED, [{"id": 7, **WANTED}], {"1"}, "id", [{"name": "Ada"}]).trace is Trace.MADE
+    same, another = [{"name": "Turing"}], [{"name": "Ada"}]
+    assert look_for(WANTED, [{"id": 7, **WANTED}], {"1"}, "id", others=same) == Search(Trace.UNCLEAR)
+    assert look_for(WANTED, [{"id": 7, **WANTED}], {"1"}, "id", others=another).trace is Trace.MADE
+
+
+@pytest.mark.parametrize("known", [{"7"}, {"1"}, None])
+def test_what_another_create_made_is_not_it(known: set[str] | None):
+    assert look_for(WANTED, [{"id": 7, **WANTED}], known, "id", {"7"}) == Search(Trace.NOT_MADE)
 
 
 _records = st.lists(st.fixed_dictionaries({"name": st.sampled_from(["Turing", "Ada"])}), max_size=6).map(
