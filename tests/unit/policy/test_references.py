@@ -124,7 +124,13 @@ _referring = st.recursive(
 )
 
 
-@given(_referring, st.dictionaries(_temp_ids, st.integers(0, 99) | st.text("a/%é", min_size=1, max_size=3)))
+#: Two records never have one id, nor is one of them the name of a field: fields would fall together.
+_real_ids = st.dictionaries(_temp_ids, st.integers(0, 99) | st.text("c/%é", min_size=1, max_size=3)).filter(
+    lambda real: len(set(map(str, real.values()))) == len(real)
+)
+
+
+@given(_referring, _real_ids)
 def test_what_has_a_real_id_is_gone_after_binding_and_the_rest_is_still_there(value: Json, real: dict[str, Any]):
     found = references.find(value)
     bound = references.bind(value, real)
