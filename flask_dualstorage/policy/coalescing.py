@@ -48,6 +48,8 @@ class Decision:
     action: Action
     edit: Edit | None = None
     state: State = State.QUEUED
+    #: Which write of the lane vanishes: a create takes along those behind it.
+    at: int = -1
 
 
 NOTHING = Decision(Action.NOTHING)
@@ -77,9 +79,29 @@ def coalesce(lane: Sequence[Write], edit: Edit, *, fold: bool = True, apart: boo
         raise RecordGone(f"The record {tail.record_id!r} was deleted here; discard that delete to edit it again.")
     if tail.kind is Kind.DELETE and edit.kind is Kind.DELETE:
         return _delete_again(tail)
+    unsent = _unsent_create(lane) if edit.kind is Kind.DELETE else None
+    if unsent is not None and (fold or _refused(lane[unsent])):
+        return Decision(Action.VANISH, at=unsent)
     if tail.frozen or apart or not (fold or _refused(tail)):
         return _behind(tail, edit, fold)
     return _fold(tail, edit)
+
+
+def _unsent_create(lane: Sequence[Write]) -> int | None:
+    """Give the place, from the end, of the create that nothing was sent of, nor of what stands behind it apart."""
+    for place in range(-1, -len(lane) - 1, -1):
+        if lane[place].frozen:
+            return None
+        if lane[place].kind is Kind.CREATE:
+            return place
+    return None
+
+
+def mends(lane: Sequence[Write], edit: Edit) -> bool:
+    """Say whether an edit is of a head that was refused, although others that could not fold stand behind it."""
+    behind = lane[1:]
+    waits = all(write.kind is Kind.UPDATE and not write.frozen for write in behind)
+    return edit.kind is Kind.UPDATE and bool(behind) and _refused(lane[0]) and waits
 
 
 def _refused(tail: Write) -> bool:
@@ -108,8 +130,6 @@ def _behind(tail: Write, edit: Edit, fold: bool) -> Decision:
 
 def _fold(tail: Write, edit: Edit) -> Decision:
     if edit.kind is Kind.DELETE:
-        if tail.kind is Kind.CREATE:
-            return VANISH
         base, validator = _current(tail)
         return Decision(Action.FOLD, Edit(Kind.DELETE, base=base, validator=validator))
     if tail.kind is Kind.DELETE:

@@ -169,7 +169,8 @@ def is_number(text: str) -> bool:
 
 def usable_id(value: Any) -> bool:
     """Say whether a record that the upstream names so can be told apart and asked for."""
-    return _why_no_id(value) is None and value not in (".", "..")
+    # PostgreSQL's text has no NUL.
+    return _why_no_id(value) is None and value not in (".", "..") and "\0" not in str(value)
 
 
 def as_record(value: Json) -> Attributes:

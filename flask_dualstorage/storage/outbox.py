@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from ..errors import OutboxFull, ValidationFailed
 from ..policy.references import parents
+from ..policy.values import MAX_ID_LENGTH
 from ..types import PENDING, UNSETTLED, Attributes, Json, Kind, RecordId, State, Write
 from . import schema
 from .database import Connection, Database, Statement, new_id
@@ -373,9 +374,7 @@ class OwnerTransaction:
 
         Raises ``ValidationFailed`` for a store whose name is too long for the tables.
         """
-        if len(write.store) > schema.MAX_STORE:
-            message = f"its name has {len(write.store):,} characters, and a store at most {schema.MAX_STORE}."
-            raise ValidationFailed({"store": message})
+        check_fits(write)
         asked = self._retry_after.get(write.upstream, 0.0)
         if asked > self.now and write.state is State.QUEUED:
             write = replace(write, retry_after=asked)
@@ -574,6 +573,17 @@ class OwnerTransaction:
 
     def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Write]:
         return [_to_write(row) for row in self._connection.run(statement, values).fetchall()]
+
+
+def check_fits(write: Write) -> None:
+    """Raise ``ValidationFailed`` where the tables can not hold a write's store or id, for their length."""
+    lengths = {"store": (len(write.store), schema.MAX_STORE), "id": (len(str(write.record_id)), MAX_ID_LENGTH)}
+    for name, (length, most) in lengths.items():
+        if length > most:
+            raise ValidationFailed({name: f"its name has {length:,} characters, and {_A[name]} at most {most}."})
+
+
+_A = {"store": "a store", "id": "an id"}
 
 
 def request_digest(write: Write) -> str:

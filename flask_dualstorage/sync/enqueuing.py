@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import RecordGone, ValidationFailed
 from ..policy import references
-from ..policy.coalescing import Action, Decision, Edit, coalesce
+from ..policy.coalescing import Action, Decision, Edit, coalesce, mends
 from ..policy.settling import thaw
 from ..policy.values import changes, put_on
 from ..storage.outbox import NOTHING_LEFT, OwnerTransaction
@@ -57,9 +57,32 @@ def enqueue(change: OwnerTransaction, entry: Entry, at_most: float) -> Enqueued:
         raise RecordGone(f"There is no record {record_id!r} here: it was never made, or given up before it was sent.")
     if done and not lane:
         entry = replace(entry, edit=_on_top_of(edit, done[-1]))
+    mended = _mend(change, entry, lane) if entry.declared.coalesce and mends(lane, entry.edit) else None
+    if mended is not None:
+        lane = [mended, *change.lane(entry.declared.store, entry.record_id)[1:]]
     apart = refers_to_later(change, lane, entry.unbound)
     decision = coalesce(lane, entry.edit, fold=entry.declared.coalesce, apart=apart)
-    return _carry_out(change, entry, lane, decision, at_most)
+    joined = _carry_out(change, entry, lane, decision, at_most)
+    return joined if joined.write is not None or mended is None else replace(joined, write=mended)
+
+
+def _mend(change: OwnerTransaction, entry: Entry, lane: Sequence[Write]) -> Write | None:
+    """Let the fields that can go with a refused head correct it, and lay what stands behind over that; else None.
+
+    What refers to a record made later than the head is left to the tail: that is what keeps the two apart.
+    """
+    changed = {
+        name: value
+        for name, value in (entry.edit.changed or {}).items()
+        if not refers_to_later(change, lane[:1], references.find(name, value))
+    }
+    decision = coalesce(lane[:1], replace(entry.edit, changed=changed))
+    if not changed or decision.action is not Action.FOLD or decision.edit is None:
+        return None
+    mended = fold_into(change, lane[0], decision.edit, decision.state, entry.reason)
+    if mended.attributes is not None:
+        put_behind_on(change, mended.attributes, lane[1:])
+    return mended
 
 
 def _bind(change: OwnerTransaction, entry: Entry) -> Entry:
@@ -125,7 +148,7 @@ def _carry_out(
         # One more call relies on it: a refusal of its first send is no longer that call's alone to hear.
         return Enqueued(change.update(lane[-1], replace(lane[-1], edits=lane[-1].edits + 1)))
     if decision.action is Action.VANISH:
-        return Enqueued(None, vanished=tuple(take_back(change, lane[-1])))
+        return Enqueued(None, vanished=tuple(take_back(change, lane[decision.at])))
     if decision.edit is None:
         raise ValueError("a decision to enqueue or fold carries an edit")
     entry = replace(entry, edit=decision.edit)

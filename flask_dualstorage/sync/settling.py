@@ -15,7 +15,7 @@ from ..logs import log
 from ..policy import references
 from ..policy.coalescing import Action, coalesce, edit_of
 from ..policy.settling import applied, rebase, transition
-from ..storage.outbox import OwnerTransaction
+from ..storage.outbox import NOTHING_LEFT, OwnerTransaction, check_fits
 from ..types import Declaration, Kind, Meaning, Outcome, RecordId, State, Write
 from .engine import Engine
 from .enqueuing import fold_into, refers_to_later, take_back
@@ -118,7 +118,8 @@ def _settle(
 def _keep(change: OwnerTransaction, declared: Declaration, now: Write, after: Write, tail: Write | None) -> Write:
     """Store what became of it, and let the write behind follow."""
     if after.state is State.DISCARDED:
-        # The upstream's version was chosen, and is what the write behind goes on from.
+        # The upstream's version was chosen, and is what the write behind goes on from. The form sent again stays out.
+        change.form_made(NOTHING_LEFT, after.id)
         done = change.discard(after, after.reason or "")
         if tail is not None and done.theirs is not None:
             _rebase_tail(change, tail, done)
@@ -184,11 +185,21 @@ def _number(change: OwnerTransaction, before: Write, done: Write) -> dict[str, R
 
 
 def _bind(change: OwnerTransaction, others: Sequence[Write], real: Mapping[str, RecordId]) -> None:
-    """Put real ids in place in what refers to them; nothing that is frozen refers to a temporary one."""
+    """Put real ids in place in what refers to them; nothing that is frozen refers to a temporary one.
+
+    Where an id is too long for what stands under it, that alone is refused: the answer is recorded all the same.
+    """
     for other in others:
         bound = with_real_ids(other, real)
-        if bound != other and not other.frozen:
-            change.update(other, bound)
+        if bound == other or other.frozen:
+            continue
+        try:
+            check_fits(bound)
+        except ValidationFailed as error:
+            if other.state is not State.LOCAL:
+                change.decide(other, replace(other, state=State.REJECTED, not_before=None, reason=str(error)))
+            continue
+        change.update(other, bound)
 
 
 def _tail(change: OwnerTransaction, head: Write) -> Write | None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_dualstorage.errors import RecordGone, ValidationFailed
-from flask_dualstorage.policy.coalescing import Action, Decision, Edit, coalesce, conflicting_fields, edit_of
+from flask_dualstorage.policy.coalescing import Action, Decision, Edit, coalesce, conflicting_fields, edit_of, mends
 from flask_dualstorage.policy.values import same
 from flask_dualstorage.types import Attributes, Kind, State, Write
 from tests.unit.policy.builders import a_write, frozen
@@ -549,3 +549,42 @@ def test_without_folding_each_edit_is_one_write_more(base: Attributes, tail: Att
     for number, fields in enumerate(edits, 2):
         lane.give(Edit(Kind.UPDATE, {**(lane.shown or {}), **fields}, fields, base=base), folds=False)
         assert len(lane.writes) == number
+
+
+# --- lanes whose writes could not fold: the tail refers to a record made later than the create ----------------
+
+CREATE, APART = TAILS["create"], TAILS["update"]
+
+
+@pytest.mark.parametrize("head", [CREATE, TAILS["rejected create"]], ids=["queued", "rejected"])
+def test_a_delete_takes_the_create_along_from_behind_what_stands_apart(head: Write):
+    assert coalesce([head, APART], A_DELETE) == Decision(Action.VANISH, at=-2)
+
+
+@pytest.mark.parametrize(
+    ("lane", "folds"),
+    [
+        pytest.param([replace(CREATE, **frozen()), APART], True, id="the create may be upstream"),
+        pytest.param([CREATE, APART], False, id="every write is kept"),
+    ],
+)
+def test_but_not_where_it_has_to_be_sent(lane: list[Write], folds: bool):
+    assert coalesce(lane, A_DELETE, fold=folds).action is not Action.VANISH
+
+
+@pytest.mark.parametrize(
+    ("lane", "edit", "says"),
+    [
+        pytest.param([TAILS["rejected create"], APART], an_update(age=41), True, id="a refused create"),
+        pytest.param([TAILS["conflict update"], APART], an_update(age=41), True, id="a conflict"),
+        pytest.param([TAILS["rejected create"]], an_update(age=41), False, id="alone it is the tail"),
+        pytest.param([CREATE, APART], an_update(age=41), False, id="it was not refused"),
+        pytest.param(
+            [TAILS["rejected create"], replace(APART, **frozen())], an_update(age=41), False, id="the tail is fixed"
+        ),
+        pytest.param([TAILS["rejected update"], TAILS["delete"]], an_update(age=41), False, id="it is deleted"),
+        pytest.param([TAILS["rejected create"], APART], A_DELETE, False, id="a delete corrects nothing"),
+    ],
+)
+def test_an_edit_mends_a_refused_head_past_what_stands_apart(lane: list[Write], edit: Edit, says: bool):
+    assert mends(lane, edit) is says
