@@ -15,7 +15,21 @@ from ..policy.backoff import retry_after
 from ..policy.doubt import Search, Trace, as_listed, is_whole, look_for
 from ..policy.outcomes import NOT_NOW, body_of, is_reachable
 from ..policy.values import BadAnswer, as_records, usable_id
-from ..types import Answer, Attributes, Declaration, Failure, Json, Kind, Meaning, Outcome, Request, State, Write
+from ..policy.views import newer
+from ..types import (
+    Answer,
+    Attributes,
+    Declaration,
+    Envelope,
+    Failure,
+    Json,
+    Kind,
+    Meaning,
+    Outcome,
+    Request,
+    State,
+    Write,
+)
 from ..upstream.dialects import accept_of, list_path, without_temp_id
 from ..upstream.paging import Heard, Pages
 from .engine import Engine
@@ -120,14 +134,23 @@ def _search_list(engine: Engine, write: Write, declared: Declaration, reader: Up
     if answer.status_code == 206 or not _is_all(pages, Heard(path, params, answer.headers, body, len(listed))):
         return Search(Trace.UNCLEAR)
     # Read after the list: whatever made a record in it is known by now.
-    cached = engine.bases.get(write.owner, write.store)
+    cached = _whole_copy(engine, write, declared)
     state = engine.outbox.store_state(write.owner, write.store, _ALL_KNOWN)
-    is_evidence = cached is not None and cached.epoch == state.epoch and cached.page.complete
+    is_evidence = cached is not None and cached.epoch == state.epoch
     known = {str(record.get(declared.id_attribute)) for record in cached.records} if cached and is_evidence else None
     creates = [other for other in state.writes if other.kind is Kind.CREATE and other.id != write.id]
     made = {str(other.record_id) for other in creates if other.state is State.APPLIED}
     others = [_as_sent(other, declared) for other in creates if _may_be_there(other)]
     return look_for(_as_sent(write, declared), listed, known, declared.id_attribute, made, others)
+
+
+def _whole_copy(engine: Engine, write: Write, declared: Declaration) -> Envelope | None:
+    """Give the youngest copy of the whole list: where that is read by pages, its only page is one, too."""
+    found: Envelope | None = None
+    for query in ("",) if declared.dialect.pages is None else ("", "?"):
+        copy = engine.bases.get(write.owner, write.store, query)
+        found = newer(found, copy) if copy is not None and copy.page.complete else found
+    return found
 
 
 def _may_be_there(write: Write) -> bool:

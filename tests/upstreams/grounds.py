@@ -173,7 +173,8 @@ class KintoGround(Ground):
         listed: list[Record] = []
         while page := self.ask("GET", f"/people/records?_sort=last_modified&gt_last_modified={_version(listed)}"):
             listed += page
-        return [each for each in listed if not each.get("deleted")]
+        # A request that it was frozen over may be done meanwhile, and its record comes again: as it is now.
+        return [each for each in {each["id"]: each for each in listed}.values() if not each.get("deleted")]
 
     def add(self, **person: Any) -> Record:
         return dict(self.ask("POST", "/people/records", json={"data": person}))

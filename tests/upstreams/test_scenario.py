@@ -212,9 +212,10 @@ class TestLostAnswers:
         assert (alice.sync().applied, alice.status().pending) == (1, 0)
         assert shown(people(alice)) == held(ground) == [each for each in held(ground) if each[1] == "Grace"]
 
-    def test_a_create_makes_one_record(self, alice: UserStorage, ground: Ground, clock: Clock):
+    @pytest.mark.parametrize("all_pages", [False, True])
+    def test_a_create_makes_one_record(self, alice: UserStorage, ground: Ground, clock: Clock, all_pages: bool):
         """It is put where it was put the first time, or looked for, and found."""
-        collection = people(alice)
+        collection = alice.collection("people").fetch(all_pages=all_pages)
         ground.line.loses_answers = True
         turing = collection.create(name="Turing", city="London")
         assert turing.pending_write.state == "in_doubt"
