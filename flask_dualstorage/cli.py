@@ -74,7 +74,7 @@ def sync(
     if (user is not None) == everybody:
         raise _Misuse("Say whose writes to send: --user U, or --all.")
     with _storage() as storage:
-        flush = _Flush(storage, list(collections) or None, budget)
+        flush = _Flush(storage, list(collections) or None, budget, explicit=not everybody)
         for owner in _with_progress([user] if user is not None else storage.owners(due=True)):
             flush.send(owner)
         waiting = set(storage.owners()) if everybody else set()
@@ -149,11 +149,15 @@ def _storage() -> Iterator[Any]:
 
 @dataclass
 class _Flush:
-    """Sends for one owner after another within one budget, and adds up what came of it."""
+    """Sends for one owner after another within one budget, and adds up what came of it.
+
+    ``explicit``: somebody asked for these owners' writes, so that they go although they wait after a failure.
+    """
 
     storage: Any
     collections: list[str] | None
     budget: float | None
+    explicit: bool
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_REPORT, 0))
     online: bool | None = None
     tried: set[str] = field(default_factory=set)
@@ -169,7 +173,8 @@ class _Flush:
             return
         self.tried.add(owner)
         try:
-            self._add(self.storage.for_user(owner).sync(collections=self.collections, budget=left).to_dict())
+            storage = self.storage.for_user(owner)
+            self._add(storage.sync(collections=self.collections, budget=left, explicit=self.explicit).to_dict())
         except _MISUSE:
             raise
         except DualStorageError as error:

@@ -122,12 +122,15 @@ class UserStorage:
         """
         return [pending_write(write) for write in self._engine.outbox.settled(self.owner, limit)]
 
-    def sync(self, collections: Iterable[str] | None = None, budget: float | None = None) -> SyncReport:
+    def sync(
+        self, collections: Iterable[str] | None = None, budget: float | None = None, *, explicit: bool = True
+    ) -> SyncReport:
         """Send what is pending, of all collections or of those named, within ``budget`` seconds (None: no limit).
 
-        Raises ``CollectionUnknown`` for a name that is none.
+        ``explicit=False``: nobody asked for it, a scheduler as cron for instance, so that what waits after a failure
+        waits on. Raises ``CollectionUnknown`` for a name that is none.
         """
-        report = flush(self._engine, self.owner, chosen=self._chosen(collections), budget=budget)
+        report = flush(self._engine, self.owner, chosen=self._chosen(collections), budget=budget, explicit=explicit)
         self._look_again()
         return report
 

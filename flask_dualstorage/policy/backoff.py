@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -23,10 +24,22 @@ def retry_after(header: str | None, now: float) -> float | None:
     text = header.strip()
     if text.isascii() and text.isdigit():
         return min(float(text), LONGEST_RETRY_AFTER)
+    date = _seconds_of(text)
+    return None if date is None else min(max(date - now, 0.0), LONGEST_RETRY_AFTER)
+
+
+def wait_of(headers: Mapping[str, str], now: float) -> float | None:
+    """Give how long an answer asks us to wait, seconds.
+
+    A date is taken by the clock of who sent it (``Date``, RFC 9110 §6.6.1), where it tells; else by ``now``.
+    """
+    sent_at = _seconds_of(headers.get("Date") or "")
+    return retry_after(headers.get("Retry-After"), now if sent_at is None else sent_at)
+
+
+def _seconds_of(text: str) -> float | None:
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):  # a year of twenty digits overflows
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return min(max(date.timestamp() - now, 0.0), LONGEST_RETRY_AFTER)
+    return (date.replace(tzinfo=UTC) if date.tzinfo is None else date).timestamp()

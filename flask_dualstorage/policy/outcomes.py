@@ -26,7 +26,7 @@ from ..types import (
     RecordId,
 )
 from . import envelopes
-from .backoff import retry_after
+from .backoff import wait_of
 from .problems import problem_of
 from .values import MAX_DEPTH, BadAnswer, as_record, has_all, is_too_deep, usable_id
 
@@ -186,7 +186,7 @@ def _not_now(answer: Answer, now: float) -> Outcome:
     return Outcome(
         Meaning.NOT_NOW,
         answer.status_code,
-        retry_after=retry_after(answer.headers.get("Retry-After"), now),
+        retry_after=wait_of(answer.headers, now),
         reason=f"The upstream asks to wait (status {answer.status_code}).",
         response=answer,
     )
@@ -367,7 +367,7 @@ def read_outcome(
     reason = _READ_REASONS[meaning].format(status=answer.status_code)
     if named == "unauthorized":
         reason = "The upstream wants a fresh credential."
-    wait = retry_after(answer.headers.get("Retry-After"), now) if meaning is ReadMeaning.UNAVAILABLE else None
+    wait = wait_of(answer.headers, now) if meaning is ReadMeaning.UNAVAILABLE else None
     return ReadOutcome(meaning, body, reason=reason or None, retry_after=wait, answer=answer)
 
 

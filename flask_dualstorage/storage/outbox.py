@@ -203,7 +203,7 @@ _POSTPONE = Statement(
         _same(_write.c.owner),
         _write.c.upstream == bindparam("of"),
         _write.c.settled_seq == UNSETTLED,
-        _write.c.state == State.QUEUED.value,
+        or_(_write.c.state == State.QUEUED.value, _write.c.state == State.IN_DOUBT.value),
         _write.c.retry_after < bindparam("until"),
     )
     .values(retry_after=bindparam("until"))
@@ -375,7 +375,7 @@ class OwnerTransaction:
         Raises ``ValidationFailed`` for a store whose name is too long for the tables.
         """
         check_fits(write)
-        asked = self._retry_after.get(write.upstream, 0.0)
+        asked = self.asked_to_wait(write.upstream)
         if asked > self.now and write.state is State.QUEUED:
             write = replace(write, retry_after=asked)
         values = _to_row(write)
@@ -492,6 +492,10 @@ class OwnerTransaction:
         """Keep for good that ``temp_id`` became ``record_id``."""
         values = {"owner": self.owner, "temp_id": temp_id, **_id_columns(record_id)}
         self._connection.run(_ADD_ALIAS, values)
+
+    def asked_to_wait(self, upstream: str) -> float:
+        """Give until when an upstream asked this owner to wait, by this owner's clock; 0 where it did not."""
+        return self._retry_after.get(upstream, 0.0)
 
     def postpone(self, upstream: str, until: float) -> None:
         """Let no write for ``upstream`` go before ``until``, those to come included: it asked us to wait."""

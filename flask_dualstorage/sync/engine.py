@@ -15,7 +15,7 @@ from ..config import Config, UpstreamConfig
 from ..dialect import Dialect
 from ..errors import ConfigurationError, NoCredentials
 from ..logs import log_failure
-from ..policy.backoff import LONGEST_RETRY_AFTER, retry_after
+from ..policy.backoff import LONGEST_RETRY_AFTER, wait_of
 from ..policy.hiding import Credential, credential_of, may_hide
 from ..policy.outcomes import is_reachable
 from ..policy.settling import Rules
@@ -123,7 +123,7 @@ class Upstream:
         else:
             self.breaker.failed()
         if isinstance(answer, Answer) and answer.status_code == 503:
-            self.breaker.hold(retry_after(answer.headers.get("Retry-After"), self._clock()) or 0.0)
+            self.breaker.hold(wait_of(answer.headers, self._clock()) or 0.0)
         return Exchanged(answer, codes)
 
 

@@ -11,7 +11,7 @@ import orjson
 from ..errors import OutboxUnavailable, UpstreamUnreachable
 from ..logs import log, log_failure
 from ..policy import envelopes
-from ..policy.backoff import retry_after
+from ..policy.backoff import wait_of
 from ..policy.doubt import Search, Trace, as_listed, is_whole, look_for
 from ..policy.outcomes import NOT_NOW, body_of, is_reachable
 from ..policy.values import BadAnswer, as_records, usable_id
@@ -60,7 +60,7 @@ class UpstreamReader:
         if isinstance(answer, Failure):
             raise UpstreamUnreachable(answer.reason)
         if answer.status_code in NOT_NOW:
-            wait = retry_after(answer.headers.get("Retry-After"), self.engine.clock())
+            wait = wait_of(answer.headers, self.engine.clock())
             raise UpstreamUnreachable(f"The upstream asks to wait (status {answer.status_code}).", wait)
         if not is_reachable(answer, exchanged.offline_codes):
             raise UpstreamUnreachable(f"The upstream is offline (status {answer.status_code}).")

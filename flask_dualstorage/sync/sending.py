@@ -56,6 +56,11 @@ def claim(
     """
     if not is_due(write, change.now, explicit=explicit):
         return None
+    asked = change.asked_to_wait(write.upstream)
+    if asked > change.now:
+        # It was out of the queue when the upstream asked its owner to wait.
+        change.update(write, replace(write, retry_after=asked))
+        return None
     if next_step(write, engine.rules(declared), change.now) is Step.HOLD:
         change.decide(write, _held(write))
         return None

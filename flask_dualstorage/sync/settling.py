@@ -108,6 +108,7 @@ def _settle(
     if outcome.retry_after is not None:
         change.postpone(now.upstream, change.now + outcome.retry_after)
     after = transition(now, outcome, engine.rules(declared), now=change.now, jitter=engine.jitter())
+    after = replace(after, retry_after=max(after.retry_after, change.asked_to_wait(now.upstream)))
     tail = _tail(change, now)
     if own_call and tail is None and _may_be_withdrawn(change, now, outcome):
         return _withdraw(change, now, after)

@@ -308,15 +308,15 @@ def test_pruning_takes_what_was_settled_before_and_nonces_that_expired(outbox: O
         assert change.nonce("new", "c") is not None
 
 
-def test_postponing_holds_what_is_queued_for_that_upstream(outbox: Outbox):
-    queued, later = insert(outbox), insert(outbox, retry_after=900.0)
-    for fields in ({"state": State.IN_DOUBT}, {"upstream": "billing"}, {"owner": BOB}):
+def test_postponing_holds_what_waits_for_that_upstream(outbox: Outbox):
+    queued, doubtful, later = insert(outbox), insert(outbox, state=State.IN_DOUBT), insert(outbox, retry_after=900.0)
+    for fields in ({"state": State.SENDING}, {"upstream": "billing"}, {"owner": BOB}):
         insert(outbox, **fields)
     applied(outbox, insert(outbox))
     with outbox.transaction(ALICE) as change:
         change.postpone("default", 500.0)
     waits = {write.id: write.retry_after for write in [*outbox.pending(ALICE), *outbox.pending(BOB)]}
-    assert waits.pop(queued.id) == 500.0
+    assert waits.pop(queued.id) == waits.pop(doubtful.id) == 500.0
     assert waits.pop(later.id) == 900.0
     assert set(waits.values()) == {0.0}
 

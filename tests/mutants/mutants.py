@@ -22,6 +22,7 @@ class Mutant:
 
 _WRITING = "tests/integration/test_writing.py"
 _FLUSH = "tests/integration/test_flush.py"
+_SCHEDULING = "tests/integration/test_scheduling.py"
 _DOUBT = "tests/integration/test_doubt.py"
 _RULES = "tests/integration/test_rules.py"
 _BACKBONE = "tests/integration/test_backbone.py"
@@ -292,7 +293,23 @@ ANSWERS = [
         "flask_dualstorage/policy/planning.py",
         "if write.retry_after > now or write.lease > now:",
         "if (write.retry_after > now and not explicit) or write.lease > now:",
-        f"{_WRITING}::TestRetryAfter::test_no_sync_sends_before_it_is_over",
+        "tests/unit/policy/test_planning.py::test_a_write_is_due",
+    ),
+    Mutant(
+        "Retry-After forgotten by what was not queued",
+        "The wait that the upstream asked for is for all of the owner's writes (§4.7)",
+        "flask_dualstorage/sync/sending.py",
+        "    if asked > change.now:\n",
+        "    if asked > change.now and not explicit:\n",
+        f"{_SCHEDULING}::TestAnOwnerThatWasAskedToWait::test_not_what_had_been_refused_and_is_edited",
+    ),
+    Mutant(
+        "a scheduled flush passes over the backoff",
+        "Only who asks for it passes over our own backoff (§4.7)",
+        "flask_dualstorage/cli.py",
+        "explicit=not everybody)",
+        "explicit=True)",
+        f"{_SCHEDULING}::test_a_scheduled_flush_minds_the_backoff_and_an_asked_for_one_does_not",
     ),
     Mutant(
         "404 on a delete taken as a refusal",

@@ -77,8 +77,11 @@ class FakeUser:
     def pending(self) -> list[PendingWrite]:
         return self.writes
 
-    def sync(self, collections: list[str] | None = None, budget: float | None = None) -> SyncReport:
+    def sync(
+        self, collections: list[str] | None = None, budget: float | None = None, *, explicit: bool = True
+    ) -> SyncReport:
         self.calls.append((collections, budget))
+        self.explicit = explicit
         return _answer(self.report)
 
 
