@@ -28,7 +28,7 @@ from ..types import (
 from . import envelopes
 from .backoff import wait_of
 from .problems import problem_of
-from .values import MAX_DEPTH, BadAnswer, as_record, has_all, is_too_deep, usable_id
+from .values import MAX_DEPTH, BadAnswer, as_record, has_all, has_big_integer, is_too_deep, usable_id
 
 NOT_NOW = frozenset({425, 429, 503})
 ANOTHER = "The upstream's record is another than the edit was made on."
@@ -245,6 +245,8 @@ def body_of(answer: Answer) -> Json:
         raise BadAnswer(f"the answer is not JSON ({error})") from error
     if is_too_deep(body):
         raise BadAnswer(f"the answer is nested deeper than {MAX_DEPTH} levels")
+    if has_big_integer(answer.content):
+        raise BadAnswer("the answer holds an integer beyond 64 bits, which can not be kept exactly; send it as text")
     return body
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ MAX_DEPTH = 100
 _ORJSON_DEPTH = 254
 MAX_ID_LENGTH = 255
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+#: The shortest integer beyond 64 bits has 19 digits; finding so many in a row costs a fifth of decoding.
+_DIGITS, _BIG = bytes.maketrans(b"123456789", b"000000000"), b"0" * 19
 _BAD_IN_ID = re.compile(r"[/\\?#\x00-\x1f\x7f-\x9f]|\.\.")
 
 
@@ -69,6 +72,24 @@ def is_too_deep(value: Json) -> bool:
     except TypeError:
         return True
     return False
+
+
+def has_big_integer(content: bytes) -> bool:
+    """Say whether JSON holds an integer beyond 64 bits: orjson makes a float of it, which is another number."""
+    if _BIG not in content.translate(_DIGITS):
+        return False
+    try:
+        json.loads(content, parse_int=_small)
+    except OverflowError:
+        return True
+    return False
+
+
+def _small(digits: str) -> int:
+    # Python itself refuses to read one of more than 4,300 digits, by a ValueError.
+    if len(digits) > len(str(_SMALLEST)) or not _SMALLEST <= int(digits) <= _LARGEST:
+        raise OverflowError(digits)
+    return 0
 
 
 def _copy(value: Any, path: str, depth: int, errors: dict[str, str]) -> Json:

@@ -154,6 +154,7 @@ def test_an_empty_null_or_partial_body_is_merged_over_what_we_sent(status: int, 
             json_answer(200, b'{"a":' * 300 + b"1" + b"}" * 300), "nested deeper", id="deeper than can be kept"
         ),
         pytest.param(json_answer(200, b"[" * 5000 + b"]" * 5000), "not JSON", id="deeper than can be read"),
+        pytest.param(json_answer(200, b'{"id": 7, "n": 1%s}' % (b"0" * 20)), "beyond 64 bits", id="a big integer"),
     ],
 )
 @pytest.mark.parametrize("kind", ["create", "create of a chosen id", "update"])
@@ -424,6 +425,7 @@ def test_which_codes_are_offline_is_the_apps_to_say():
         pytest.param(
             json_answer(200, b"[" * 300 + b"]" * 300), ReadMeaning.UNAVAILABLE, id="nested too deep: the copy"
         ),
+        pytest.param(json_answer(200, b"[1%s]" % (b"0" * 20)), ReadMeaning.UNAVAILABLE, id="a big integer: the copy"),
         pytest.param(json_answer(200, b"[]"), ReadMeaning.FRESH, id="an empty list is a list"),
         pytest.param(json_answer(200, b'[{"id": 1}]'), ReadMeaning.FRESH, id="a list"),
         pytest.param(an_answer(204), ReadMeaning.FRESH, id="nothing: for the caller to judge"),

@@ -379,3 +379,20 @@ def test_comparing_changes_nothing(onto: dict[str, Json], base: dict[str, Json] 
     values.put_on(onto, base, mine)
     values.same(base, mine)
     assert (onto, base, mine) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "big"),
+    [
+        pytest.param(b"[18446744073709551615, -9223372036854775808]", False, id="the largest and the smallest kept"),
+        pytest.param(b"[18446744073709551616]", True, id="one more"),
+        pytest.param(b"[-9223372036854775809]", True, id="one less"),
+        pytest.param(b'{"a": [{"b": 1180591620717411303425}]}', True, id="at any depth"),
+        pytest.param(b"[" + b"9" * 5000 + b"]", True, id="longer than Python reads"),
+        pytest.param(b"[0.1000000000000000055511151231257827, 1e400, 123456789012345678901.5]", False, id="floats"),
+        pytest.param(b'["99999999999999999999", {"99999999999999999999": 1}]', False, id="text"),
+        pytest.param(b"[12345]", False, id="nothing so long"),
+    ],
+)
+def test_an_integer_that_would_become_another_number_is_noticed(content: bytes, big: bool):
+    assert values.has_big_integer(content) is big
