@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from urllib.parse import quote, unquote
 from uuid import uuid4
@@ -63,6 +63,14 @@ def former_urls(url: str, temp_ids: Mapping[str, Sequence[str]]) -> list[str]:
     """
     options = [[segment, *temp_ids.get(unquote(segment), ())] for segment in url.split("/")]
     return ["/".join(segments) for segments in product(*options)]
+
+
+def moved(nested: Write, record: Write, new_id: RecordId) -> Write:
+    """Give a write of a collection nested under a record as it is when that one's id becomes ``new_id``."""
+    was, now = (f"{record_path(record.url, each)}/" for each in (record.record_id, new_id))
+    params = {name: new_id if str(value) == str(record.record_id) else value for name, value in nested.params.items()}
+    store = now + nested.store.removeprefix(was) if nested.store.startswith(was) else nested.store
+    return replace(nested, url=now + nested.url.removeprefix(was), store=store, params=params)
 
 
 def of_write(attributes: Attributes | None, url: str, own_id: RecordId) -> set[str]:

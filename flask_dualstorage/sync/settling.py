@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -15,12 +15,12 @@ from ..logs import log
 from ..policy import references
 from ..policy.coalescing import Action, coalesce, edit_of
 from ..policy.settling import applied, rebase, transition
-from ..storage.outbox import NOTHING_LEFT, OwnerTransaction, check_fits
+from ..storage.outbox import NOTHING_LEFT, OwnerTransaction
 from ..types import Declaration, Kind, Meaning, Outcome, RecordId, State, Write
 from .engine import Engine
 from .enqueuing import fold_into, refers_to_later, take_back
 from .looking import UNCLEAR
-from .sending import with_real_ids
+from .numbering import bind, number, rename
 
 #: Before every ``settled_seq``, that of what was hidden or adopted too.
 EVER = -2
@@ -76,7 +76,7 @@ def settle_all(engine: Engine, change: OwnerTransaction, done: Sequence[Done], o
         for sent, declared, outcome in done
     ]
     if numbered:
-        _bind(change, change.referring(), numbered)
+        bind(change, change.referring(), numbered)
     return settled
 
 
@@ -157,7 +157,9 @@ def _settle_applied(
         return Settled(_note_doubled(change, now, outcome), late=True)
     done = change.update(now, applied(now, outcome, settled_seq=change.next_settled_seq(), now=change.now))
     if references.is_temp_id(now.record_id) and done.record_id != now.record_id:
-        numbered |= _number(change, now, done)
+        numbered |= number(change, now, done)
+    elif str(done.record_id) != str(now.record_id):
+        rename(change, now, done)
     tail = _tail(change, done)
     if tail is not None:
         _rebase_tail(change, tail, done)
@@ -174,33 +176,6 @@ def _note_doubled(change: OwnerTransaction, now: Write, outcome: Outcome) -> Wri
         "detail": f"The upstream answered twice: with the id {now.record_id!r}, and with {outcome.record_id!r}.",
     }
     return change.update(now, replace(now, problem=problem))
-
-
-def _number(change: OwnerTransaction, before: Write, done: Write) -> dict[str, RecordId]:
-    """The record has its real id: keep the alias, and put the id in place in its own lane."""
-    temp_id = str(before.record_id)
-    change.add_alias(temp_id, done.record_id)
-    real = {temp_id: done.record_id}
-    _bind(change, change.lane(before.store, temp_id), real)
-    return real
-
-
-def _bind(change: OwnerTransaction, others: Sequence[Write], real: Mapping[str, RecordId]) -> None:
-    """Put real ids in place in what refers to them; nothing that is frozen refers to a temporary one.
-
-    Where an id is too long for what stands under it, that alone is refused: the answer is recorded all the same.
-    """
-    for other in others:
-        bound = with_real_ids(other, real)
-        if bound == other or other.frozen:
-            continue
-        try:
-            check_fits(bound)
-        except ValidationFailed as error:
-            if other.state is not State.LOCAL:
-                change.decide(other, replace(other, state=State.REJECTED, not_before=None, reason=str(error)))
-            continue
-        change.update(other, bound)
 
 
 def _tail(change: OwnerTransaction, head: Write) -> Write | None:

@@ -75,3 +75,50 @@ def test_an_id_too_long_for_what_is_nested_under_it_is_that_ones_alone(
     assert alice.retry(note.id).state == "rejected", "retried, it is not queued for ever"
     alice.discard(note.id)
     assert alice.pending() == []
+
+
+class TestAChosenIdThatTheUpstreamWritesOtherwise:
+    """A slug: "Turing" was chosen, and the upstream answers with "turing"."""
+
+    @pytest.fixture
+    def meanwhile(self, upstream: RestUpstream) -> list[Callable[[], object]]:
+        """What others do while the create is on its way."""
+        todo: list[Callable[[], object]] = []
+        handle = upstream._handler
+
+        def handler(received: Any) -> Any:
+            if received.method != "POST" or "id" not in received.json():
+                return handle(received)
+            for each in todo:
+                each()
+            record = {**received.json(), "id": received.json()["id"].lower()}
+            upstream.records["/people"].append(record)
+            upstream.records["/people/turing/notes"] = []
+            return answer(201, record)
+
+        upstream._handler = handler
+        return todo
+
+    def test_stays_one_record(
+        self, open_storage: Callable[..., Any], upstream: RestUpstream, meanwhile: list[Callable[[], object]]
+    ):
+        """The edit made meanwhile under the chosen id belongs to it."""
+        one, other = (open_storage().for_user("alice") for _ in range(2))
+        meanwhile.append(lambda: other.collection("people").load("Turing", remote=False).save(age=41, remote=False))
+        person = one.collection("people").fetch().create({"id": "Turing", "name": "Turing"})
+        assert person.id == "turing"
+        assert [write.record_id for write in one.pending()] == ["turing"]
+        assert one.collection("people").get("turing")["age"] == 41
+        one.sync()
+        assert one.pending() == []
+        assert upstream.find("/people", "turing") == {"id": "turing", "name": "Turing", "age": 41}
+
+    def test_has_what_is_nested_under_it(
+        self, open_storage: Callable[..., Any], upstream: RestUpstream, meanwhile: list[Callable[[], object]]
+    ):
+        alice = open_storage().for_user("alice")
+        alice.collection("people").create({"id": "Turing", "name": "Turing"}, remote=False)
+        alice.collection("notes", person_id="Turing").create(text="hm", remote=False)
+        assert alice.sync().remaining == 0
+        assert [path for _, path, _ in upstream.writes] == ["/people", "/people/turing/notes"]
+        assert alice.collection("notes", person_id="turing").pluck("text") == ["hm"]

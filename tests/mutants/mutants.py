@@ -457,7 +457,7 @@ IDS = [
     Mutant(
         "alias not kept",
         "Aliases keep get(temporary id) and old links working, for good (§4.6)",
-        "flask_dualstorage/sync/settling.py",
+        "flask_dualstorage/sync/numbering.py",
         "    change.add_alias(temp_id, done.record_id)\n",
         "",
         f"{_FLUSH}::TestAliases::test_in_get_and_load",
@@ -466,7 +466,7 @@ IDS = [
         "referrers not bound",
         "Applied: alias, tail and referrers are bound in the same transaction (§4.4)",
         "flask_dualstorage/sync/settling.py",
-        "        _bind(change, change.referring(), numbered)\n",
+        "        bind(change, change.referring(), numbered)\n",
         "        pass\n",
         f"{_FLUSH}::TestOrder::test_a_record_goes_after_those_it_refers_to",
     ),
