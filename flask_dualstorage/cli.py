@@ -17,7 +17,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from .errors import CollectionUnknown, ConfigurationError, DualStorageError, ValidationFailed
+from .errors import CollectionUnknown, ConfigurationError, DualStorageError, RecordGone, ValidationFailed
 
 _MISUSE = (ConfigurationError, CollectionUnknown, ValidationFailed)
 _COUNTS = ("pending", "in_doubt", "conflict", "rejected")
@@ -85,6 +85,33 @@ def sync(
             f"Not tried, since not due yet or beyond the budget: {len(untried)} of {len(waiting)} owners.", err=True
         )
     context.exit(1 if untried or flush.failed or flush.counts["remaining"] else 0)
+
+
+@dualstorage.command()
+@click.argument("write_id", metavar="ID")
+@click.pass_context
+def retry(context: click.Context, write_id: str) -> None:
+    """Send one write again, whoever's it is."""
+    with _storage() as storage:
+        write = _owner_of(storage, write_id).retry(write_id)
+    click.echo(_plain(f"{write.id}: {write.state.value}{f', {write.reason}' if write.reason else ''}"))
+    context.exit(0 if write.state == "applied" else 1)
+
+
+@dualstorage.command()
+@click.argument("write_id", metavar="ID")
+def discard(write_id: str) -> None:
+    """Give one write up, whoever's it is, with what is nested under it."""
+    with _storage() as storage:
+        for write in _owner_of(storage, write_id).discard(write_id):
+            click.echo(_plain(f"{write.id}: {write.state.value}"))
+
+
+def _owner_of(storage: Any, write_id: str) -> Any:
+    try:
+        return storage.for_user(storage.owner_of(write_id))
+    except RecordGone as error:
+        raise _Misuse(_plain(error)) from error
 
 
 @dualstorage.command("init-db")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from flask import Flask, Response, current_app, has_request_context, request
 from . import identity, tokens
 from .collection import Collection
 from .config import Config, read_config
-from .errors import ConfigurationError, OutboxUnavailable
+from .errors import ConfigurationError, OutboxUnavailable, RecordGone
 from .model import Model
 from .policy.diagnosis import Diagnosis, Setup, about_setup
 from .storage.base import Backend, Bases, eviction_of, find_backend
@@ -22,7 +22,7 @@ from .sync.after import After
 from .sync.autosync import AutoSync
 from .sync.engine import Engine
 from .sync.reports import PendingWrite, Status, SyncReport
-from .types import Declaration, RecordId, Write
+from .types import Declaration, Json, RecordId, Write
 from .user_storage import Registry, UserStorage, check_scope
 from .web.blueprint import create_blueprint
 from .web.globals import TemplateGlobal
@@ -74,6 +74,14 @@ class _Desk:
     def retry(self, id: str) -> PendingWrite:  # the interface's name for it
         """Let a pending write of the current owner's go again."""
         return self._mine().retry(id)
+
+    def edit(self, id: str, attributes: Mapping[str, Json]) -> PendingWrite:  # the interface's name for it
+        """Set attributes of a pending write of the current owner's; see ``UserStorage.edit``."""
+        return self._mine().edit(id, attributes)
+
+    def resolve(self, id: str, decided: Mapping[str, Json] | str) -> PendingWrite:  # the interface's name for it
+        """Decide over a conflict of the current owner's; see ``UserStorage.resolve``."""
+        return self._mine().resolve(id, decided)
 
     def discard(self, id: str) -> list[PendingWrite]:  # the interface's name for it
         """Give up a pending write of the current owner's."""
@@ -213,6 +221,13 @@ class AppDualStorage(_Desk):
     def owners(self, due: bool = False) -> list[str]:
         """Name the owners who have pending writes; with ``due`` only those with one that may be sent by now."""
         return self.engine.outbox.due_owners() if due else self.engine.outbox.owners()
+
+    def owner_of(self, write_id: str) -> str:
+        """Name whose pending write this is. Raises ``RecordGone`` where there is none."""
+        found = self.engine.outbox.owner_of(write_id)
+        if found is None:
+            raise RecordGone(f"There is no pending write {write_id!r}.")
+        return found
 
     def init_db(self) -> None:
         """Create the outbox's tables where they are not there yet (``flask dualstorage init-db``)."""

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 from . import identity
 from .collection import Collection, check_declarations, check_flags
-from .errors import CollectionUnknown, ConfigurationError
+from .errors import CollectionUnknown, ConfigurationError, ValidationFailed
 from .model import Home, Model, ask
+from .policy.coalescing import Edit
 from .policy.diagnosis import Diagnosis
-from .policy.values import check_id
+from .policy.values import check_attributes, check_id
 from .sync import adopting, deciding
 from .sync.autosync import note_waiting
 from .sync.engine import Engine
@@ -20,6 +21,7 @@ from .sync.examining import Examination
 from .sync.flush import everything, flush
 from .sync.reports import PendingWrite, Status, SyncReport, pending_write, pending_writes, status
 from .types import WAITING, Attributes, Declaration, Json, Kind, RecordId, Write
+from .upstream.dialects import check_body
 
 _Declared = TypeVar("_Declared", bound=type[Collection] | type[Model])
 _MODEL = "model:"
@@ -142,6 +144,52 @@ class UserStorage:
         write = deciding.retry(self._engine, self.owner, id)
         self._look_again()
         return pending_write(write)
+
+    def edit(self, id: str, attributes: Mapping[str, Json]) -> PendingWrite:  # the interface's name for it
+        """Set attributes of a pending write and try it now, as a new request; gives the write that holds them.
+
+        In a conflict it is as ``save``: all fields that both sides changed must be set anew. Raises as ``retry`` does,
+        and ``ValidationFailed`` for what the model refuses, and for a delete.
+        """
+        given = check_attributes(attributes, self._engine.config.max_record_bytes)
+        write = deciding.edit(self._engine, self.owner, id, given, self._checked)
+        self._look_again()
+        return pending_write(write)
+
+    def resolve(self, id: str, decided: Mapping[str, Json] | str) -> PendingWrite:  # the interface's name for it
+        """Decide over a write in conflict, and try it now: ``"mine"``, ``"theirs"``, or what the fields shall be.
+
+        Fields that both sides changed must be named; what only one side changed is combined. ``"theirs"`` gives mine
+        up, and keeps it in the history; ``"mine"`` makes a record anew that is gone upstream. Raises as ``edit`` does.
+        """
+        if isinstance(decided, str) and decided not in (deciding.MINE, deciding.THEIRS):
+            raise ValidationFailed({"choice": f"{decided!r} is no choice; it takes 'mine', 'theirs', or attributes."})
+        limit = self._engine.config.max_record_bytes
+        given = decided if isinstance(decided, str) else check_attributes(decided, limit)
+        write = deciding.resolve(self._engine, self.owner, id, given, self._checked)
+        self._look_again()
+        return pending_write(write)
+
+    def _checked(self, write: Write, attributes: Attributes) -> tuple[Declaration, Attributes]:
+        """Check what a pending write would hold, as ``save`` does. Raises ``ValidationFailed``."""
+        declared = self.declaration(write)
+        key = declared.key_attribute
+        if key is not None and str(attributes.get(key, write.record_id)) != str(write.record_id):
+            raise ValidationFailed({key: f"A record's id can not change; this one is {write.record_id!r}."})
+        checked = check_attributes(attributes, self._engine.config.max_record_bytes)
+        wrong = self._model_of(write).validate(checked)
+        if wrong:
+            raise ValidationFailed(wrong)
+        check_body(declared, Edit(Kind.UPDATE, checked))
+        return declared, checked
+
+    def _model_of(self, write: Write) -> Model:
+        if write.collection.startswith(_MODEL):
+            cls = self._registry.models[write.collection.removeprefix(_MODEL)]
+            return cls(write.attributes, home=self._standalone(cls))
+        if not write.collection:
+            return Model(write.attributes)
+        return self._make(write.collection, write.params).new(write.attributes)
 
     def discard(self, id: str) -> list[PendingWrite]:  # the interface's name for it
         """Give a pending write up, with what is nested under it; gives all that went. Raises as ``retry`` does."""

@@ -8,7 +8,8 @@ from enum import StrEnum
 
 from ..errors import RecordGone, ValidationFailed
 from ..types import Attributes, Kind, State, Write
-from .values import changes, put_on, same
+from .merging import merge
+from .values import changes, same
 
 
 class Action(StrEnum):
@@ -163,7 +164,7 @@ def _conflicting(tail: Write, wanted: Attributes, edit: Edit) -> Decision:
     if tail.theirs is None or not open_fields <= set(edit.changed or ()):
         kept = Edit(tail.kind, wanted, base=tail.base, validator=tail.validator, patch=tail.patch)
         return Decision(Action.FOLD, kept, State.CONFLICT)
-    mine = put_on(tail.theirs, tail.base, wanted)
+    mine = merge(tail.base, wanted, tail.theirs, "client").record
     return Decision(Action.FOLD, Edit(Kind.UPDATE, mine, base=tail.theirs, validator=tail.validator, patch=edit.patch))
 
 
@@ -175,8 +176,7 @@ def _current(tail: Write) -> tuple[Attributes | None, str | None]:
 
 
 def conflicting_fields(base: Attributes | None, mine: Attributes, theirs: Attributes | None) -> set[str]:
-    """Give the fields that both sides changed, and not to the same value."""
+    """Give the fields in which there is what both sides changed, and not to the same value."""
     if theirs is None:
         return set()
-    ours, others = changes(base, mine), changes(base, theirs)
-    return {name for name in ours if name in others and not same(ours[name], others[name])}
+    return merge(base, mine, theirs).fields

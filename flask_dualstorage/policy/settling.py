@@ -193,6 +193,13 @@ def applied(write: Write, outcome: Outcome, *, settled_seq: int, now: float) -> 
     )
 
 
+def given_up(write: Write, reason: str, now: float) -> Write:
+    """Give ``write`` as never to be sent; it lies over nothing any more."""
+    return replace(
+        write, state=State.DISCARDED, settled_seq=-1, settled_at=now, reason=reason, key=None, not_before=None
+    )
+
+
 def rebase(tail: Write, record: Attributes | None, validator: str | None) -> Write | None:
     """Put a tail on the record that its head made; None where nothing is left of it.
 

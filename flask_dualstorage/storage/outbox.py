@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from ..errors import OutboxFull, ValidationFailed
 from ..policy.references import parents
+from ..policy.settling import given_up
 from ..policy.values import MAX_ID_LENGTH
 from ..types import PENDING, UNSETTLED, Attributes, Json, Kind, RecordId, State, Write
 from . import schema
@@ -111,6 +112,7 @@ _COUNTS = Statement(
     .group_by(_write.c.store, _write.c.state)
 )
 _OWNERS = Statement(select(_owner.c.owner).where(_owner.c.pending > 0).order_by(_owner.c.owner))
+_OWNER_OF = Statement(select(_write.c.owner).where(_same(_write.c.id), _unsettled))
 _DUE_OWNERS = Statement(
     select(_write.c.owner)
     .distinct()
@@ -270,6 +272,11 @@ class Outbox:
         """Name the owners who have writes that are not settled."""
         return [row[0] for row in self.database.read(_OWNERS, {})]
 
+    def owner_of(self, write_id: str) -> str | None:
+        """Name whose pending write this is, None where there is none."""
+        rows = self.database.read(_OWNER_OF, {"id": write_id})
+        return str(rows[0][0]) if rows else None
+
     def due_owners(self) -> list[str]:
         """Name the owners who have a write that may be sent by now."""
         return [row[0] for row in self.database.read(_DUE_OWNERS, {"now": self.now()})]
@@ -417,10 +424,7 @@ class OwnerTransaction:
         """Settle a write as never to be sent, or never again; it stays in the owner's history."""
         if write.frozen:
             self.keep_key(write)
-        settled = replace(
-            write, state=State.DISCARDED, settled_seq=-1, settled_at=self.now, reason=reason, key=None, not_before=None
-        )
-        return self.decide(write, settled)
+        return self.decide(write, given_up(write, reason, self.now))
 
     def find(self, write_id: str) -> Write | None:
         """Read a write of this owner, None where there is none."""

@@ -1,19 +1,27 @@
-"""What an owner decides about a pending write: retry it, or discard it."""
+"""What an owner decides about a pending write: retry it, edit it, resolve its conflict, or discard it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..errors import RecordGone, ValidationFailed, WriteBusy
-from ..policy.references import of_write
-from ..policy.values import changes
+from ..policy.coalescing import Edit
+from ..policy.conflicts import clashes_of, with_mine
+from ..policy.references import is_temp_id, of_write, waits_for
+from ..policy.settling import rebase
+from ..policy.values import same
 from ..storage.outbox import OwnerTransaction, check_fits
-from ..types import AT_ONCE, PENDING, Kind, State, Write
+from ..types import AT_ONCE, PENDING, UNSETTLED, WAITING, Attributes, Declaration, Kind, State, Write
 from .engine import Engine
-from .enqueuing import vanish
+from .enqueuing import amend, put_behind_on, settle_on, vanish
 from .flush import Flush
 from .sending import with_real_ids
 from .settling import changing
+
+#: Check what a write would hold, and give it as it may be stored, with what its collection declares.
+Check = Callable[[Write, Attributes], tuple[Declaration, Attributes]]
+MINE, THEIRS = "mine", "theirs"
 
 
 def retry(engine: Engine, owner: str, write_id: str) -> Write:
@@ -28,8 +36,7 @@ def retry(engine: Engine, owner: str, write_id: str) -> Write:
         if write.state is State.REJECTED and write.refers and not _will_be_bound(change, write):
             return write
         again = change.update(write, _again(write))
-    Flush(engine, owner, lambda each: each.id == write_id).run()
-    return engine.outbox.write(owner, write_id) or again
+    return _send(engine, owner, again)
 
 
 def _again(write: Write) -> Write:
@@ -63,15 +70,92 @@ def _will_be_bound(change: OwnerTransaction, write: Write) -> bool:
 
 
 def _on_theirs(write: Write) -> Write:
-    """Put what the owner changed on the upstream's present state: mine wins field by field, theirs stays elsewhere.
+    """Put what the owner changed on the upstream's present state: mine wins, theirs stays elsewhere.
 
     Where the record is gone upstream there is nothing to put it on, and it goes as it is.
     """
-    if write.theirs is None:
+    if write.theirs is None or is_temp_id(write.record_id):
         return write
-    kind = Kind.UPDATE if write.kind is Kind.CREATE else write.kind
-    wanted = None if write.attributes is None else {**write.theirs, **changes(write.base, write.attributes)}
+    kind, wanted = with_mine(write)
     return replace(write, kind=kind, attributes=wanted, base=write.theirs, theirs=None, key=None)
+
+
+def edit(engine: Engine, owner: str, write_id: str, given: Attributes, check: Check) -> Write:
+    """Change what a pending write wants, and try it now as a new request.
+
+    One that may have arrived keeps its bytes, and the edit goes behind it. In a conflict it is as a ``save``: every
+    conflicting field must be set anew to settle it. Gives the write that holds the edit. Raises as ``retry`` does, and
+    ``ValidationFailed``.
+    """
+    with changing(engine, owner) as change:
+        seen = _pending(change, write_id)
+    if seen.kind is Kind.DELETE:
+        raise ValidationFailed("This is a delete, which has nothing to edit; discard it to keep the record.")
+    declared, wanted = check(seen, {**(seen.attributes or {}), **given})
+    changed = {name: wanted[name] for name in given}
+    with changing(engine, owner) as change:
+        _check_unchanged(change, seen)
+        edit = Edit(Kind.UPDATE, wanted, changed, changed, seen.base, seen.validator)
+        edited = amend(change, declared, seen, edit, engine.config.max_pending)
+    return _send(engine, owner, edited)
+
+
+def resolve(engine: Engine, owner: str, write_id: str, decided: Attributes | str, check: Check) -> Write:
+    """Decide over a conflict: for ``"mine"``, for ``"theirs"``, or by what the fields shall be; and try it now.
+
+    Mine wins where both changed a value, what only one side changed is combined; a record that is gone upstream is
+    made anew. Of ``decided`` fields those that both changed must be named. Raises as ``edit`` does.
+    """
+    with changing(engine, owner) as change:
+        seen = _pending(change, write_id)
+        _check_is_conflict(seen)
+        if decided == THEIRS:
+            return _take_theirs(change, seen)
+    given = {} if isinstance(decided, str) else decided
+    kind, wanted = (seen.kind, None) if decided == MINE and seen.attributes is None else _resolved(seen, decided, given)
+    declared, checked = check(seen, wanted) if wanted is not None else (engine.declaration(seen), None)
+    with changing(engine, owner) as change:
+        _check_unchanged(change, seen)
+        if seen.theirs is not None and same(checked, seen.theirs):
+            return _take_theirs(change, seen)
+        base = None if kind is Kind.CREATE else seen.theirs
+        validator = None if kind is Kind.CREATE else seen.validator
+        edit = Edit(kind, checked, base=base, validator=validator, patch=seen.patch)
+        resolved = settle_on(change, declared, seen, edit)
+        put_behind_on(change, checked, _behind(change, seen))
+    return _send(engine, owner, resolved)
+
+
+def _resolved(write: Write, decided: Attributes | str, given: Attributes) -> tuple[Kind, Attributes]:
+    """Give what is to be sent where the fields ``given`` are decided so."""
+    if write.attributes is None:
+        return Kind.UPDATE, {**(write.theirs or {}), **given}
+    undecided = {str(clash.path[0]) for clash in clashes_of(write)} - given.keys()
+    if decided != MINE and undecided:
+        raise ValidationFailed(dict.fromkeys(sorted(undecided), "was changed on both sides; say what it shall be."))
+    kind, wanted = (write.kind, write.attributes) if is_temp_id(write.record_id) else with_mine(write)
+    return kind, {**(wanted or {}), **given}
+
+
+def _take_theirs(change: OwnerTransaction, write: Write) -> Write:
+    """Give the owner's edit up for what the upstream holds; what stands behind it goes on from there."""
+    if write.kind is Kind.CREATE and write.theirs is None:
+        return vanish(change, write)[0]
+    behind = _behind(change, write)
+    gone = change.discard(write, "Its owner chose the upstream's version.")
+    first = behind[0] if behind and write.theirs is not None and not behind[0].frozen else None
+    if first is not None and first.state is not State.CONFLICT:
+        rebased = rebase(first, write.theirs, write.validator)
+        if rebased is None:
+            change.discard(first, "The upstream has it already.")
+        else:
+            change.update(first, rebased)
+        put_behind_on(change, write.theirs if rebased is None else rebased.attributes, behind[1:])
+    return gone
+
+
+def _behind(change: OwnerTransaction, write: Write) -> Sequence[Write]:
+    return [each for each in change.lane(write.store, write.record_id, UNSETTLED - 1) if each.seq > write.seq]
 
 
 def discard(engine: Engine, owner: str, write_id: str) -> list[Write]:
@@ -81,6 +165,34 @@ def discard(engine: Engine, owner: str, write_id: str) -> list[Write]:
     """
     with changing(engine, owner) as change:
         return vanish(change, _pending(change, write_id))
+
+
+def _send(engine: Engine, owner: str, write: Write) -> Write:
+    """Try a write now, with what must go before it and what waits for it; give it as it stands then."""
+    if write.state in WAITING:
+        wanted = _with_those_that_wait(engine.outbox.pending(owner), write.id)
+        Flush(engine, owner, lambda each: each.id in wanted).run()
+    return engine.outbox.write(owner, write.id) or write
+
+
+def _with_those_that_wait(writes: Sequence[Write], write_id: str) -> set[str]:
+    """Give the ids of a write and of all that wait for it, however far behind."""
+    waits = waits_for(writes)
+    wanted = {write_id}
+    while more := {each for each, others in waits.items() if each not in wanted and wanted & set(others)}:
+        wanted |= more
+    return wanted
+
+
+def _check_is_conflict(write: Write) -> None:
+    if write.state is not State.CONFLICT:
+        raise ValidationFailed(f"This write is not in conflict, but {write.state.value}; edit, retry or discard it.")
+
+
+def _check_unchanged(change: OwnerTransaction, seen: Write) -> None:
+    """What was checked outside of the transaction is still what is there."""
+    if _pending(change, seen.id) != seen:
+        raise WriteBusy("This write has just changed; look at it again.")
 
 
 def _pending(change: OwnerTransaction, write_id: str) -> Write:

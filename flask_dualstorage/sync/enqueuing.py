@@ -10,6 +10,7 @@ from ..policy import references
 from ..policy.coalescing import Action, Decision, Edit, coalesce, mends
 from ..policy.settling import thaw
 from ..policy.values import changes, put_on
+from ..storage.database import new_id
 from ..storage.outbox import NOTHING_LEFT, OwnerTransaction
 from ..types import AT_ONCE, UNSETTLED, Attributes, Declaration, Kind, RecordId, State, Write
 
@@ -83,6 +84,29 @@ def _mend(change: OwnerTransaction, entry: Entry, lane: Sequence[Write]) -> Writ
     if mended.attributes is not None:
         put_behind_on(change, mended.attributes, lane[1:])
     return mended
+
+
+def amend(change: OwnerTransaction, declared: Declaration, write: Write, edit: Edit, at_most: float) -> Write:
+    """Change a pending write as its owner says; gives the write that holds the edit. Raises as ``enqueue`` does.
+
+    What is frozen keeps its bytes: the edit goes to the end of its lane.
+    """
+    entry = _bind(change, Entry(declared, write.record_id, edit, change.settled_seq, new_id()))
+    lane = change.lane(write.store, write.record_id)
+    upto = lane if write.frozen else [each for each in lane if each.seq <= write.seq]
+    decision = coalesce(upto, entry.edit, apart=refers_to_later(change, upto, entry.unbound))
+    done = _carry_out(change, entry, upto, decision, at_most)
+    if done.write is None:
+        return done.vanished[0]
+    if decision.action is Action.FOLD:
+        put_behind_on(change, done.write.attributes, [each for each in lane if each.seq > done.write.seq])
+    return done.write
+
+
+def settle_on(change: OwnerTransaction, declared: Declaration, write: Write, edit: Edit) -> Write:
+    """Queue a write anew as its owner decided. Raises ``ValidationFailed`` for a reference to what was never made."""
+    entry = _bind(change, Entry(declared, write.record_id, edit, change.settled_seq, write.id))
+    return fold_into(change, write, entry.edit, State.QUEUED, None)
 
 
 def _bind(change: OwnerTransaction, entry: Entry) -> Entry:

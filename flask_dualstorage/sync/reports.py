@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ..policy.conflicts import clashes_of
+from ..policy.merging import Clash
 from ..policy.references import waits_for
 from ..types import Attributes, Kind, RecordId, State, Write
 
@@ -21,7 +23,8 @@ class PendingWrite:
     """One write as its owner sees it. ``not_before``, ``created_at`` and ``settled_at`` are ISO 8601 in UTC.
 
     ``settled_at`` is when it was applied or discarded, None while it is pending. ``unauthorized`` says that it waits
-    for a fresh credential of its owner's.
+    for a fresh credential of its owner's. ``conflicts``: each value that both sides changed, with its path, and what it
+    is in ``base``, in mine and in ``theirs``.
     """
 
     id: str
@@ -40,6 +43,7 @@ class PendingWrite:
     problem: Attributes | None
     settled_at: str | None = None
     unauthorized: bool = False
+    conflicts: tuple[Clash, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON object."""
@@ -59,7 +63,13 @@ class PendingWrite:
             "unauthorized",
         )
         result = {name: getattr(self, name) for name in names}
-        return result | {"kind": self.kind.value, "state": self.state.value, "waits_for": list(self.waits_for)}
+        conflicts = [clash.to_dict() for clash in self.conflicts]
+        return result | {
+            "kind": self.kind.value,
+            "state": self.state.value,
+            "waits_for": list(self.waits_for),
+            "conflicts": conflicts,
+        }
 
 
 def pending_write(write: Write, waits: Sequence[str] = ()) -> PendingWrite:
@@ -82,6 +92,7 @@ def pending_write(write: Write, waits: Sequence[str] = ()) -> PendingWrite:
         problem=write.problem,
         settled_at=iso(write.settled_at) if write.settled_at else None,
         unauthorized=write.unauthorized,
+        conflicts=clashes_of(write) if write.state is State.CONFLICT else (),
     )
 
 

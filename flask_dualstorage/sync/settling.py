@@ -14,7 +14,7 @@ from ..errors import OutboxUnavailable, RecordGone, ValidationFailed
 from ..logs import log
 from ..policy import references
 from ..policy.coalescing import Action, coalesce, edit_of
-from ..policy.settling import applied, rebase, transition
+from ..policy.settling import applied, given_up, rebase, transition
 from ..storage.outbox import NOTHING_LEFT, OwnerTransaction
 from ..types import Declaration, Kind, Meaning, Outcome, RecordId, State, Write
 from .engine import Engine
@@ -112,8 +112,8 @@ def _settle(
     tail = _tail(change, now)
     if own_call and tail is None and _may_be_withdrawn(change, now, outcome):
         return _withdraw(change, now, after)
-    given_up = outcome.verdict is not None and bool(outcome.verdict.given_up)
-    return Settled(_keep(change, declared, now, after, tail), given_up=given_up or after.state is State.DISCARDED)
+    lost = outcome.verdict is not None and bool(outcome.verdict.given_up)
+    return Settled(_keep(change, declared, now, after, tail), given_up=lost or after.state is State.DISCARDED)
 
 
 def _keep(change: OwnerTransaction, declared: Declaration, now: Write, after: Write, tail: Write | None) -> Write:
@@ -121,7 +121,7 @@ def _keep(change: OwnerTransaction, declared: Declaration, now: Write, after: Wr
     if after.state is State.DISCARDED:
         # The upstream's version was chosen, and is what the write behind goes on from. The form sent again stays out.
         change.form_made(NOTHING_LEFT, after.id)
-        done = change.discard(after, after.reason or "")
+        done = change.update(after, given_up(after, after.reason or "", change.now))
         if tail is not None and done.theirs is not None:
             _rebase_tail(change, tail, done)
         return done

@@ -1,4 +1,4 @@
-"""The blueprint: ``POST /sync``, ``GET /status`` and ``GET /``, the owner's pending changes.
+"""The blueprint: ``POST /sync``, ``GET /status``, ``GET /``, the owner's pending changes, and decisions over them.
 
 Forms and 303 redirects for a browser, JSON for those who ask for it. Every answer is of one owner and never cached.
 """
@@ -9,13 +9,15 @@ import math
 import sys
 from typing import Any
 
-from flask import Blueprint, Response, current_app, flash, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from flask.sansio.app import App
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, Forbidden, ServiceUnavailable
 
 from .answers import is_program, json_asked_for, problem, with_problems
+from .decisions import decide
 from .safety import from_own_site, safe_next
+from .telling import tell
 from .words import out_of_reach, summary
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -43,6 +45,9 @@ def create_blueprint(url_prefix: str | None) -> Blueprint:
     blueprint.add_url_rule("/sync", view_func=sync, methods=["POST"])
     blueprint.add_url_rule("/status", view_func=status)
     blueprint.add_url_rule("/", view_func=pending)
+    blueprint.add_url_rule(
+        "/writes/<write_id>/<any(retry, discard, resolve, edit):what>", view_func=decide, methods=["POST"]
+    )
     _exempt_from_flask_wtf(blueprint)
     return blueprint
 
@@ -53,7 +58,7 @@ def sync() -> ResponseReturnValue:
     storage = _storage()
     report = storage.sync(collections=_collections(), budget=storage.config.sync_budget)
     if not is_program():
-        _tell(summary(report))
+        tell(summary(report))
         return redirect(safe_next(request.form.get("next")) or url_for(".pending"), 303)
     if out_of_reach(report):
         seconds = _RETRY_SOON if report.retry_after is None else max(1, math.ceil(report.retry_after))
@@ -107,12 +112,6 @@ def _collections() -> list[str] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise BadRequest('Send {"collection": "name"} or {"collection": ["name", …]}, or nothing for all of them.')
     return names or None
-
-
-def _tell(sentence: str) -> None:
-    # An app without a SECRET_KEY (its users come from a header, say) has no session to flash into.
-    if not current_app.session_interface.is_null_session(session):
-        flash(sentence)
 
 
 def _exempt_from_flask_wtf(blueprint: Blueprint) -> None:

@@ -23,6 +23,24 @@ def out_of_reach(report: Any) -> bool:
     return report.online is False and not report.applied and report.remaining > 0
 
 
+def decision(write: Any) -> str:
+    """One sentence about a change whose owner has just decided over it."""
+    state = str(getattr(write.state, "value", write.state))
+    if state in _DECIDED:
+        return _DECIDED[state]
+    why = f" {write.reason}" if write.reason else ""
+    return f"{_STILL_HERE.get(state, _STILL_HERE['queued'])}{why}"
+
+
+_DECIDED = {"applied": "The change was sent.", "discarded": "The change was given up."}
+_STILL_HERE = {
+    "queued": "The change is kept here and will be sent later.",
+    "in_doubt": "The change may or may not have arrived.",
+    "rejected": "The change was refused.",
+    "conflict": "The change still meets one that somebody else made.",
+}
+
+
 def _changes(count: int) -> str:
     return "1 change" if count == 1 else f"{count} changes"
 
