@@ -28,11 +28,6 @@ from .types import PENDING, Attributes, Declaration, Json, Kind, RecordId, Write
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
-#: What the full interface declares and this release does not do yet: any other value is refused at ``register``.
-_LATER: dict[str, tuple[Any, ...]] = {
-    "version_attribute": (None,),
-}
-
 
 class Collection:
     """A list of records of one upstream URL, for one owner. Subclass it to declare, and ``register`` it.
@@ -434,6 +429,8 @@ class Collection:
     def _make_declaration(self, url: str, store: str) -> Declaration:
         config, cls = self._engine.config, type(self)
         dialect = self.dialect or self._engine.dialect(self.upstream)
+        if self.version_attribute is not None:
+            dialect = dialect.but(version_from=self.version_attribute)
         return Declaration(
             collection=self.name if self._registered else "",
             store=store,
@@ -515,6 +512,10 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[^/\\?#\s\x00-\x1f]{1,200}", value) is not None
 
 
+def _is_field(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value != "")
+
+
 def _is_text_or_method(value: Any) -> bool:
     return value is None or isinstance(value, str) or callable(value)
 
@@ -528,8 +529,9 @@ _TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "store_name": ("text, or a method", lambda value: value is None or isinstance(value, str) or callable(value)),
     "upstream": ("the name of an upstream", lambda value: isinstance(value, str)),
-    "id_attribute": ("the name of a field", lambda value: value is None or (isinstance(value, str) and value != "")),
+    "id_attribute": ("the name of a field", _is_field),
     "dialect": ("a flask_dualstorage.Dialect", lambda value: value is None or isinstance(value, Dialect)),
+    "version_attribute": ("the name of a field", _is_field),
     "when_dirty": ("'local' or 'rebase'", lambda value: value in (None, "local", "rebase")),
     "in_doubt": ("'auto', 'resend' or 'hold'", lambda value: value in (None, "auto", "resend", "hold")),
     "conflict": (
@@ -554,9 +556,6 @@ def check_declarations(cls: type[Collection]) -> None:
     if not issubclass(cls.model, Model):
         raise ConfigurationError(f"{cls.__name__}.model is {cls.model!r}; it takes Model or a subclass.")
     check_flags(cls.__name__, cls, cls.model)
-    for name, allowed in _LATER.items():
-        if getattr(cls, name) not in allowed:
-            raise ConfigurationError(f"{cls.__name__}.{name} comes with a later release; leave it out.")
     for name, (takes, fits) in _TAKES.items():
         value = getattr(cls, name)
         if not fits(value):

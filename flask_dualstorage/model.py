@@ -18,8 +18,8 @@ from .sync.autosync import note
 from .sync.engine import Engine
 from .sync.flush import try_lane
 from .sync.reports import PendingWrite, pending_write
-from .sync.sending import Call
 from .sync.subject import Fetch, Loaded, Subject
+from .sync.understanding import Call
 from .types import PENDING, Attributes, Declaration, Json, Kind, Outcome, RecordId, State, Write
 
 #: What ``timeout=`` takes: seconds for the whole answer, or (to connect, for the whole answer).

@@ -105,7 +105,9 @@ def _as_named(sent: Sent, answer: Answer, named: str, now: float) -> Outcome:
 
 
 def _unauthorized(sent: Sent, answer: Answer) -> Outcome:
-    return _with_problem(sent, Meaning.UNAUTHORIZED, answer, "The upstream wants a fresh credential.")
+    """A credential is refused, and the problem says so by 401: under whatever status it came, that holds the queue."""
+    outcome = _with_problem(sent, Meaning.UNAUTHORIZED, answer, "The upstream wants a fresh credential.")
+    return replace(outcome, problem={**(outcome.problem or {}), "status": 401})
 
 
 def _doubtful(sent: Sent, answer: Answer) -> Outcome:
@@ -275,6 +277,15 @@ def location_id(answer: Answer, dialect: Dialect = PLAIN) -> str | None:
     path = path.removesuffix(dialect.suffix).removesuffix(behind)
     text = unquote(path.rpartition("/")[2])
     return text if usable_id(text) else None
+
+
+def may_be_new(sent: Sent, record: Attributes, known_ids: Collection[str]) -> bool:
+    """Say whether the record that a ``Location`` led to can be the one that was made: some point elsewhere.
+
+    It is where it has all that was sent, or else, since upstreams rewrite what they are given, where it was not
+    there before (``known_ids``, as text).
+    """
+    return has_all(record, sent.changed) or str(record.get(sent.id_attribute)) not in known_ids
 
 
 def strong_validator(headers: Mapping[str, str]) -> str | None:

@@ -24,8 +24,9 @@ from ..types import Declaration, Meaning, Outcome, State, Write
 from .engine import Credentials, Engine
 from .looking import look_and_send
 from .reports import SyncReport, sync_report
-from .sending import Call, claim, deadline_of, send
+from .sending import claim, deadline_of, send
 from .settling import Done, Settled, changing, recording, settle_all, tell
+from .understanding import Call
 
 #: How long a finished send waits for others, so that one transaction settles them together, seconds.
 COMPANY = 0.02

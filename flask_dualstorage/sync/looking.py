@@ -13,8 +13,8 @@ from ..logs import log, log_failure
 from ..policy import envelopes
 from ..policy.backoff import wait_of
 from ..policy.doubt import Search, Trace, as_listed, is_whole, look_for
-from ..policy.outcomes import NOT_NOW, body_of, is_reachable
-from ..policy.values import BadAnswer, as_records, usable_id
+from ..policy.outcomes import NOT_NOW, ReadMeaning, ReadOutcome, is_reachable, read_outcome
+from ..policy.values import BadAnswer, as_record, as_records, has_all, usable_id
 from ..policy.views import newer
 from ..types import (
     Answer,
@@ -26,15 +26,17 @@ from ..types import (
     Kind,
     Meaning,
     Outcome,
+    RecordId,
     Request,
     State,
     Write,
 )
-from ..upstream.dialects import accept_of, list_path, without_temp_id
+from ..upstream.dialects import accept_of, chosen_id, list_path, path_of, without_temp_id
 from ..upstream.paging import Heard, Pages
 from .engine import Engine
 from .reports import pending_write
-from .sending import Call, deadline_of, guarded, renew, send
+from .sending import deadline_of, renew, send
+from .understanding import Call, guarded
 
 #: The ``settled_seq`` before all others: everything that is known of a store is later.
 _ALL_KNOWN = -1
@@ -78,7 +80,7 @@ def look_and_send(engine: Engine, write: Write, declared: Declaration, auth: Any
     reader = UpstreamReader(engine, write.upstream, auth, headers)
     try:
         hook = engine.hooks.get("reconcile")
-        search = _search_list(engine, write, declared, reader) if hook is None else _ask_app(hook, write, reader)
+        search = _search(engine, write, declared, reader) if hook is None else _ask_app(hook, write, reader)
         if search.trace is Trace.NOT_MADE and not renew(engine, write, deadline_of(engine, declared, call)):
             return _not_sent("It was looked for, but another worker has taken it over.")
     except UpstreamUnreachable as error:
@@ -122,16 +124,41 @@ def _ask_app(hook: Callable[..., Any], write: Write, reader: UpstreamReader) -> 
         raise BadAnswer(f"the app's reconcile hook failed ({type(error).__name__}).") from error
 
 
+def _search(engine: Engine, write: Write, declared: Declaration, reader: UpstreamReader) -> Search:
+    known = chosen_id(write, declared)
+    return _search_list(engine, write, declared, reader) if known is None else _ask_for(known, write, declared, reader)
+
+
+def _ask_for(known: RecordId, write: Write, declared: Declaration, reader: UpstreamReader) -> Search:
+    """Ask for the record by the id that we gave it: nobody need guess."""
+    outcome = _understood(reader, reader.get(path_of(declared, known)), declared, "record")
+    if outcome.meaning is ReadMeaning.GONE:
+        return Search(Trace.NOT_MADE)
+    _require(outcome)
+    record = as_record(guarded(declared.parse_record)(envelopes.record_in(declared.dialect, outcome.body)))
+    record.setdefault(declared.id_attribute, known)
+    shown = {name: value for name, value in _as_sent(write, declared).items() if name in record}
+    return Search(Trace.MADE if has_all(record, shown) else Trace.UNCLEAR, record)
+
+
+def _understood(reader: UpstreamReader, answer: Answer, declared: Declaration, operation: str) -> ReadOutcome:
+    return read_outcome(answer, (), reader.engine.clock(), declared.dialect, operation)
+
+
+def _require(outcome: ReadOutcome) -> None:
+    if outcome.meaning is not ReadMeaning.FRESH:
+        raise UpstreamUnreachable(outcome.reason or "it can not be read now.")
+
+
 def _search_list(engine: Engine, write: Write, declared: Declaration, reader: UpstreamReader) -> Search:
     pages: Pages | None = declared.dialect.pages
     path, params = list_path(declared), {} if pages is None else pages.first({})
     answer = reader.get(path, params)
-    if not 200 <= answer.status_code < 300:
-        raise UpstreamUnreachable(f"the list was answered with status {answer.status_code}.")
-    body = body_of(answer)
-    found = envelopes.list_in(declared.dialect, body)
+    outcome = _understood(reader, answer, declared, "list")
+    _require(outcome)
+    found = envelopes.list_in(declared.dialect, outcome.body)
     listed = as_records(guarded(declared.parse_list)(found), declared.id_attribute)
-    if answer.status_code == 206 or not _is_all(pages, Heard(path, params, answer.headers, body, len(listed))):
+    if answer.status_code == 206 or not _is_all(pages, Heard(path, params, answer.headers, outcome.body, len(listed))):
         return Search(Trace.UNCLEAR)
     # Read after the list: whatever made a record in it is known by now.
     cached = _whole_copy(engine, write, declared)

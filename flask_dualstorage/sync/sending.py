@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from ..errors import ConfigurationError, ValidationFailed
 from ..logs import log_failure
-from ..policy import envelopes, outcomes, references
+from ..policy import references
 from ..policy.planning import is_due
 from ..policy.settling import Step, next_step
-from ..policy.values import BadAnswer, as_record, changes, has_all, same, usable_id
 from ..storage.database import new_id
 from ..storage.outbox import OwnerTransaction
-from ..types import (
-    Answer,
-    Attributes,
-    Declaration,
-    Json,
-    Kind,
-    Meaning,
-    Outcome,
-    RecordId,
-    Request,
-    State,
-    Write,
-)
-from ..upstream.dialects import accept_of, chosen_id, fixed, headers_of, path_of
+from ..types import Declaration, Meaning, Outcome, RecordId, Request, State, Write
+from ..upstream.dialects import fixed, headers_of
 from .conflicts import decided
-from .engine import LEASE_GRACE, Engine, Exchanged
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """The options of one call: ``timeout`` in seconds (to connect, whole answer), ``headers`` for this send only."""
-
-    remote: bool = True
-    timeout: tuple[float, float] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    nonce: str | None = None
+from .engine import LEASE_GRACE, Engine
+from .understanding import Call, Sending, compared, is_compared_first, understand
 
 
 def deadline_of(engine: Engine, declared: Declaration, call: Call) -> float:
@@ -129,12 +107,12 @@ def send(engine: Engine, write: Write, declared: Declaration, auth: Any, call: C
     Whatever the app's hooks raise becomes an outcome: the write is claimed, and must not be stuck until its lease ends.
     """
     declared = replace(declared, url=write.url)
-    sending = _Sending(engine, write, declared, auth, call)
+    sending = Sending(engine, write, declared, auth, call)
     try:
-        compared = _compared(sending) if _is_compared_first(write, declared) else None
-        if isinstance(compared, Outcome):
-            return decided(engine, write, declared, compared)
-        request = _request(engine, write if compared is None else compared, declared, call)
+        before = compared(sending) if is_compared_first(write, declared) else write
+        if isinstance(before, Outcome):
+            return decided(engine, write, declared, before)
+        request = _request(replace(sending, write=before))
     except Exception as error:  # noqa: BLE001  # the app's headers() failed, before a byte of it went out
         log_failure("headers() failed for store %s", write.store, error=error)
         return _not_sent(f"headers() failed: {type(error).__name__}")
@@ -143,7 +121,7 @@ def send(engine: Engine, write: Write, declared: Declaration, auth: Any, call: C
     except (ValidationFailed, ConfigurationError) as error:
         return _not_sent(str(error))
     try:
-        return decided(engine, write, declared, _understand(sending, exchanged))
+        return decided(engine, write, declared, understand(sending, exchanged))
     except Exception as error:  # noqa: BLE001  # the app's parse() failed as guarded() does not expect it to
         log_failure("an answer for store %s could not be understood", write.store, error=error)
         reason = f"It was answered, but the answer could not be understood here ({type(error).__name__})."
@@ -154,139 +132,12 @@ def _not_sent(why: str) -> Outcome:
     return Outcome(Meaning.UNREACHABLE, unsent=True, reason=f"It could not be sent ({why}).")
 
 
-@dataclass(frozen=True, slots=True)
-class _Sending:
-    """One write on its way, for what may have to be read to understand its answer."""
-
-    engine: Engine
-    write: Write
-    declared: Declaration
-    auth: Any
-    call: Call
-
-    def get(self, record_id: RecordId) -> Exchanged:
-        """GET one record."""
-        request = Request("GET", path_of(self.declared, record_id), _asking(self.declared, self.call))
-        return self.engine.exchange(self.write.upstream, request, self.auth, self.call.timeout)
-
-    def read(self, record_id: RecordId) -> Answer | None:
-        """Read one record: what a conflict, or a create without a body, leaves open. None where that fails."""
-        answer = self.get(record_id).answer
-        return answer if isinstance(answer, Answer) else None
-
-    def sent(self) -> outcomes.Sent:
-        """Give what the table of answers must know of the write."""
-        write, declared = self.write, self.declared
-        wanted = write.attributes or {}
-        return outcomes.Sent(
-            kind=write.kind,
-            wanted=wanted,
-            changed=envelopes.writable(declared.dialect, changes(write.base, wanted)),
-            chosen_id=chosen_id(write, declared),
-            id_attribute=declared.id_attribute,
-            parse=lambda body: _told_in(declared, body),
-            dialect=declared.dialect,
-            left_out=frozenset(envelopes.writable(declared.dialect, write.base or {})) - wanted.keys(),
-            repeated=write.may_have_arrived and self.engine.rules(declared).honours_keys is not False,
-        )
-
-
-def _is_compared_first(write: Write, declared: Declaration) -> bool:
-    """Say whether the record is read before this is sent: where the upstream can not compare it for us."""
-    if not declared.read_before_write or write.kind is Kind.CREATE or write.base is None:
-        return False
-    return envelopes.version_of(declared.dialect, write.base, write.validator) is None
-
-
-def _compared(sending: _Sending) -> Write | Outcome:
-    """Read the record before it is changed: the write to send where it is what the write was made on, else a conflict.
-
-    Where it can not be read nothing was sent, and the write waits.
-    """
-    write, declared, sent = sending.write, sending.declared, sending.sent()
-    exchanged = sending.get(write.record_id)
-    answer = exchanged.answer
-    found = _record_of(answer, declared) if isinstance(answer, Answer) else None
-    if found is None or not isinstance(answer, Answer) or not outcomes.is_reachable(answer, exchanged.offline_codes):
-        return outcomes.not_compared(sent, answer, exchanged.offline_codes, sending.engine.clock())
-    validator = outcomes.strong_validator(answer.headers)
-    if same(found, write.base) or (declared.conflict == "manual" and has_all(found, write.base or {})):
-        return replace(write, validator=validator)
-    conflict = Outcome(Meaning.CONFLICT, reason=outcomes.ANOTHER, response=answer)
-    return outcomes.settle_conflict(sent, conflict, found, validator)
-
-
-def _understand(sending: _Sending, exchanged: Exchanged) -> Outcome:
-    sent = sending.sent()
-    outcome = outcomes.write_outcome(sent, exchanged.answer, exchanged.offline_codes, sending.engine.clock())
-    if outcome.meaning is Meaning.APPLIED and outcome.record_id is None:
-        return _read_new_record(sending, outcome)
-    if outcome.meaning is Meaning.CONFLICT and outcome.record is None and not outcome.gone:
-        return _read_theirs(sending, sent, outcome)
-    return outcome
-
-
-def _told_in(declared: Declaration, body: Json) -> Json:
-    """Take out of an answer to a write what it tells of the record, None where that is nothing."""
-    told = envelopes.told_in(declared.dialect, body)
-    return None if told is None else guarded(declared.parse_record)(told)
-
-
-def _request(engine: Engine, write: Write, declared: Declaration, call: Call) -> Request:
+def _request(sending: Sending) -> Request:
+    write, declared = sending.write, sending.declared
     if write.method is None or write.path is None:
         raise ValueError("a write is claimed before it is sent")
-    headers = {**_asking(declared, call), **headers_of(write, declared)}
-    key_header = engine.key_header(declared)
+    headers = {**sending.headers(), **headers_of(write, declared)}
+    key_header = sending.engine.key_header(declared)
     if key_header and write.key:
         headers[key_header] = write.key
     return Request(write.method, write.path, headers, write.body)
-
-
-def _asking(declared: Declaration, call: Call) -> dict[str, str]:
-    return {**accept_of(declared.dialect), **declared.headers(), **call.headers}
-
-
-def guarded(hook: Any) -> Any:
-    """Run an app's parse hook; where it stumbles over an answer, that answer is a bad one, not our crash."""
-
-    def parse(value: Json) -> Json:
-        try:
-            return hook(value)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            log_failure("parse hook %r failed", hook, error=error)
-            raise BadAnswer(f"the app's parse hook failed on it ({type(error).__name__}: {error})") from error
-
-    return parse
-
-
-def _read_new_record(sending: _Sending, outcome: Outcome) -> Outcome:
-    """A create that answered with a ``Location`` alone: read the record there, or be in doubt."""
-    record_id = outcomes.location_id(outcome.response, sending.declared.dialect)
-    answer = None if record_id is None else sending.read(record_id)
-    record = None if answer is None else _record_of(answer, sending.declared)
-    found = None if record is None else record.get(sending.declared.id_attribute)
-    if answer is None or record is None or not usable_id(found):
-        return replace(outcome, meaning=Meaning.IN_DOUBT, reason="It was taken, but the new record could not be read.")
-    return replace(outcome, record=record, record_id=found, validator=outcomes.strong_validator(answer.headers))
-
-
-def _record_of(answer: Answer, declared: Declaration) -> Attributes | None:
-    if not 200 <= answer.status_code < 300:
-        return None
-    try:
-        told = envelopes.record_in(declared.dialect, outcomes.body_of(answer))
-        return as_record(guarded(declared.parse_record)(told))
-    except BadAnswer:
-        return None
-
-
-def _read_theirs(sending: _Sending, sent: outcomes.Sent, outcome: Outcome) -> Outcome:
-    """The upstream holds another version: read it, so that it can be compared and shown."""
-    answer = sending.read(sending.write.record_id if sent.chosen_id is None else sent.chosen_id)
-    if answer is not None and answer.status_code in (404, 410):
-        return outcomes.settle_conflict(sent, outcome, None, None)
-    record = None if answer is None else _record_of(answer, sending.declared)
-    if answer is None or record is None:
-        reason = f"{outcome.reason} It could not be read just now."
-        return Outcome(Meaning.UNREACHABLE, outcome.status, reason=reason, response=outcome.response)
-    return outcomes.settle_conflict(sent, outcome, record, outcomes.strong_validator(answer.headers))

@@ -16,7 +16,7 @@ from ..types import UNSETTLED, WHOLE, Attributes, Declaration, Envelope, Json, K
 from ..upstream.dialects import list_path, path_of
 from ..upstream.paging import Pages
 from .engine import Engine
-from .sending import guarded
+from .understanding import guarded
 
 #: What lies over a base that began at this number: all that is known, or only what is not settled.
 ALL_KNOWN, ONLY_PENDING = -1, UNSETTLED - 1

@@ -26,8 +26,9 @@ from ..upstream.dialects import check_body, fixed
 from .engine import LEASE_GRACE, Credentials, Engine
 from .enqueuing import Enqueued, Entry, enqueue, new_write, with_known_ids
 from .reports import pending_write
-from .sending import Call, claim, deadline_of, send
+from .sending import claim, deadline_of, send
 from .settling import Settled, changing, recording, settle, tell
+from .understanding import Call
 
 #: How long a form's nonce is remembered, seconds; a little longer than the form itself is taken.
 NONCE_KEPT = 13 * 3600.0

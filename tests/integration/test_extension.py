@@ -296,13 +296,6 @@ class TestRegister:
         assert len(upstream.received) == 1
 
     @pytest.mark.parametrize(
-        ("name", "value"),
-        [("version_attribute", "version")],
-    )
-    def test_what_comes_with_a_later_release_is_refused(self, name: str, value: Any):
-        assert refuse(**{name: value}) == f"People.{name} comes with a later release; leave it out."
-
-    @pytest.mark.parametrize(
         ("name", "value", "takes"),
         [
             ("when_dirty", "remote", "'local' or 'rebase'"),

@@ -31,7 +31,7 @@ from flask_dualstorage.model import Model, WriteResult
 from flask_dualstorage.policy.planning import Plan
 from flask_dualstorage.policy.references import waits_for
 from flask_dualstorage.sync.flush import Flush, Job
-from flask_dualstorage.sync.sending import Call
+from flask_dualstorage.sync.understanding import Call
 from flask_dualstorage.tokens import make_nonce
 from flask_dualstorage.types import PENDING, Kind, Outcome, State, Write
 from tests.machine.ledger import FIELDS, Ledger, Ref, Wanted, check_acyclic, check_lanes, is_stuck
