@@ -53,7 +53,8 @@ class Dialect:
     Bodies. ``media_type``: of what is accepted and sent. ``patch_type``: of PATCH where it is another;
     ``application/merge-patch+json`` makes it one (RFC 7396). ``list_at`` and ``record_at``: the place of the list,
     and of the record, in an answer; ``item_at``: of each record within the list. ``wrap``: the place in the request
-    to which a record goes, or a function that makes the body. ``read_only``: fields that are never sent.
+    to which a record goes, or a function that makes the body of it; given what changed only, it has the id too.
+    ``read_only``: fields that are never sent.
 
     Versions. ``version_from``: the field that holds a record's version; None: its strong ETag. ``version_to``: how
     it goes back, ``"If-Match"``, ``"body"`` (in the same field), or ``"query:rev"`` (in the parameter ``rev``).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -159,7 +160,7 @@ def body_of(write: Write, declared: Declaration, method: str) -> Json:
     body = envelopes.writable(dialect, body)
     as_merge = write.kind is Kind.UPDATE and method == "PATCH" and dialect.patch_type == envelopes.MERGE_PATCH
     if as_merge or (write.patch and dialect.patch_method is not None):
-        body = _changed(write, attributes, body)
+        body = _changed(write, attributes, body, {declared.id_attribute} if callable(dialect.wrap) else frozenset())
     if as_merge and write.base is not None:
         left_out = write.base.keys() - attributes.keys()
         of_base = {name: value for name, value in write.base.items() if name in body or name in left_out}
@@ -175,8 +176,9 @@ def without_temp_id(write: Write, declared: Declaration) -> Attributes:
     return attributes
 
 
-def _changed(write: Write, attributes: Attributes, body: Attributes) -> Attributes:
-    changed = changes(write.base, attributes)
+def _changed(write: Write, attributes: Attributes, body: Attributes, always: Set[str]) -> Attributes:
+    """Give what changed of a body, and what a function that wraps it ``always`` needs: the id."""
+    changed = changes(write.base, attributes).keys() | always
     return {name: value for name, value in body.items() if name in changed or name not in attributes}
 
 

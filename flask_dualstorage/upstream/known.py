@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 from ..dialect import Dialect
-from ..types import Answer, Json
+from ..types import Answer, Attributes, Json
 from .paging import BodyPages, HeaderPages, LinkPages
 
-__all__ = ["Dialect", "drf", "json_server", "kinto"]
+__all__ = ["Dialect", "drf", "hal", "json_api", "json_server", "kinto"]
 
 
 # --- json-server 0.17 ------------------------------------------------------------------------------------------
@@ -74,3 +76,72 @@ def _drf_outcome(operation: str, answer: Answer) -> str | None:
 #: Django REST framework: slashes at the end, lists bare or in ``results``, whichever of its paginators cuts them, a
 #: missing credential answered with 403.
 drf = Dialect(slash=True, list_at=_drf_list, outcomes=_drf_outcome, pages=BodyPages(page="page", total_at="count"))
+
+
+# --- JSON:API 1.1 ----------------------------------------------------------------------------------------------
+
+
+def json_api(type_name: str) -> Dialect:
+    """Give the dialect of JSON:API for the records of one type, which every write must name.
+
+    A record is its attributes with ``id``, and ``relationships`` as they stand in the resource.
+    """
+    return Dialect(
+        media_type="application/vnd.api+json",
+        update_method="PATCH",
+        list_at="data",
+        item_at=_flat,
+        record_at=lambda body: _flat(body["data"]),
+        wrap=partial(_resource, type_name),
+        pages=BodyPages("links.next", "links.prev"),
+    )
+
+
+def _flat(resource: Json) -> Json:
+    if resource is None:
+        return None
+    record = {**resource.get("attributes", {}), "id": resource["id"]}
+    if resource.get("relationships"):
+        record["relationships"] = resource["relationships"]
+    return record
+
+
+def _resource(type_name: str, record: Attributes) -> Json:
+    """Links and the like of a relationship are the server's: only what it links to goes back."""
+    resource: Attributes = {"type": type_name}
+    if "id" in record:
+        resource["id"] = str(record["id"])
+    resource["attributes"] = {name: value for name, value in record.items() if name not in ("id", "relationships")}
+    links = record.get("relationships") or {}
+    related = {name: {"data": link["data"]} for name, link in links.items() if "data" in link}
+    return {"data": {**resource, "relationships": related} if related else resource}
+
+
+# --- HAL -------------------------------------------------------------------------------------------------------
+
+
+def _embedded_list(body: Json) -> Json:
+    """Take the one list that is embedded, under whatever name; an empty list may embed nothing."""
+    lists = [value for value in body.get("_embedded", {}).values() if isinstance(value, list)]
+    if len(lists) > 1:
+        raise ValueError("it embeds several lists; name one: dialects.hal.but(list_at='_embedded.people')")
+    return lists[0] if lists else []
+
+
+def _with_linked_id(record: Json) -> Json:
+    """Some name a record by its link alone (Spring Data REST): the id is what the link ends in."""
+    if "id" in record:
+        return record
+    href = record["_links"]["self"]["href"].partition("{")[0].partition("?")[0].rstrip("/")
+    return {**record, "id": unquote(href.rpartition("/")[2])}
+
+
+#: HAL: a list in ``_embedded``, links in ``_links`` that are shown and never sent.
+hal = Dialect(
+    media_type="application/hal+json",
+    list_at=_embedded_list,
+    item_at=_with_linked_id,
+    record_at=_with_linked_id,
+    read_only=("_links", "_embedded"),
+    pages=BodyPages("_links.next.href", "_links.prev.href"),
+)

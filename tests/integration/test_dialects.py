@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flask_dualstorage import Collection, Dialect, DualStorage, Rejected, UpstreamError, dialects
+from flask_dualstorage import Collection, Dialect, DualStorage, NotCached, Rejected, UpstreamError, dialects
 from flask_dualstorage.types import Answer
 from flask_dualstorage.user_storage import UserStorage
 from tests.upstreams.hostile import HostileUpstream, answer, drop, redirect
@@ -390,19 +390,21 @@ def test_version_attribute_is_its_short_form(people: People, upstream: HostileUp
 
 
 def test_a_version_that_an_answer_does_not_tell_is_not_known_any_more(people: People, upstream: HostileUpstream):
-    """The old one would be refused; where an API demands one, the record is read and compared."""
+    """The old one would be refused; where an API demands one, the record is read, and the write goes with that."""
     upstream.then(
         answer(200, [{"id": 1, "a": 0, "v": 3}]),
         answer(204),
         answer(428),
         answer(200, {"id": 1, "a": 1, "v": 4}),
+        answer(200, {"id": 1, "a": 2, "v": 5}),
     )
     ada = people(Dialect(version_from="v")).fetch().get(1)
     ada.save(a=1)
     assert "v" not in ada
-    assert ada.save(a=2).state == "conflict"
+    assert not ada.save(a=2).dirty
     assert "If-Match" not in upstream.received[2].headers
-    assert ada.pending_write.theirs == {"id": 1, "a": 1, "v": 4}
+    assert upstream.received[4].headers["If-Match"] == '"4"'
+    assert ada["v"] == 5
 
 
 def test_a_weak_validator_serves_the_copy_only(people: People, upstream: HostileUpstream):
@@ -576,3 +578,45 @@ def test_a_replayed_answer_counts_as_the_first_one(storage: Callable[..., UserSt
     alice.collection("people").create({"id": "ada"}, name="Ada")
     assert alice.sync().applied == 1
     assert alice.collection("people").load("ada", remote=False)["name"] == "ADA"
+
+
+# --- JSON:API and HAL ----------------------------------------------------------------------------------------
+
+
+def test_json_api_takes_resources_apart_and_puts_them_together(people: People, upstream: HostileUpstream):
+    linked = {"boss": {"data": {"type": "people", "id": "2"}, "links": {"self": "/people/1/relationships/boss"}}}
+    ada = {"type": "people", "id": "1", "attributes": {"name": "Ada", "age": 36}, "relationships": linked}
+    upstream.then(
+        answer(200, {"data": [ada]}),
+        answer(200, {"data": {**ada, "attributes": {"name": "Lovelace", "age": 36}}}),
+        answer(204),
+        answer(201, {"data": {"type": "people", "id": "3", "attributes": {"name": "Byron"}}}),
+    )
+    mine = people(dialects.json_api("people")).fetch()
+    assert dict(mine.get("1")) == {"id": "1", "name": "Ada", "age": 36, "relationships": linked}
+    mine.get("1").save(name="Lovelace")
+    mine.get("1").save(age=37, patch=True)
+    assert dict(mine.create(name="Byron")) == {"id": "3", "name": "Byron"}
+    boss = {"boss": {"data": {"type": "people", "id": "2"}}}
+    whole = {"type": "people", "id": "1", "attributes": {"name": "Lovelace", "age": 36}, "relationships": boss}
+    assert sent(upstream)[1:] == [
+        ("PATCH", "/people/1", {"data": whole}),
+        ("PATCH", "/people/1", {"data": {"type": "people", "id": "1", "attributes": {"age": 37}}}),
+        ("POST", "/people", {"data": {"type": "people", "attributes": {"name": "Byron"}}}),
+    ]
+    assert upstream.received[1].headers["Content-Type"] == "application/vnd.api+json"
+
+
+def test_hal_takes_the_embedded_list_and_ids_from_links(people: People, upstream: HostileUpstream):
+    ada = {"name": "Ada", "_links": {"self": {"href": "https://crm.example/people/a%20b{?projection}"}}}
+    upstream.then(answer(200, {"_embedded": {"people": [ada]}}), answer(204), answer(200, {"page": {"number": 0}}))
+    mine = people(dialects.hal).fetch()
+    mine.get("a b").save(name="Byron")
+    assert sent(upstream)[1] == ("PUT", "/people/a%20b", {"id": "a b", "name": "Byron"})
+    assert len(mine.fetch()) == 0
+
+
+def test_hal_with_several_embedded_lists_wants_one_named(people: People, upstream: HostileUpstream):
+    upstream.then(answer(200, {"_embedded": {"people": [], "notes": []}}))
+    with pytest.raises(NotCached, match="embeds several lists"):
+        people(dialects.hal).fetch()

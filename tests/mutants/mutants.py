@@ -21,6 +21,7 @@ class Mutant:
 
 
 _WRITING = "tests/integration/test_writing.py"
+_DIALECTS = "tests/integration/test_dialects.py"
 _FLUSH = "tests/integration/test_flush.py"
 _SCHEDULING = "tests/integration/test_scheduling.py"
 _DOUBT = "tests/integration/test_doubt.py"
@@ -374,6 +375,65 @@ ANSWERS = [
         'if self.offline or (memo is not None and name in memo.get("unreachable", ())):',
         "if self.offline:",
         f"{_WRITING}::TestBreaker::test_within_one_page_the_first_refused_connection_holds",
+    ),
+]
+
+SPOKEN = [
+    Mutant(
+        "an existing record taken for applied",
+        "A create answered with the record that was there is compared, not taken for applied (§4.7)",
+        "flask_dualstorage/policy/outcomes.py",
+        '    "existing": _existing,\n',
+        '    "existing": _applied,\n',
+        f"{_DIALECTS}::test_a_create_of_an_id_that_exists_answered_with_the_old_record_is_not_taken_for_applied",
+    ),
+    Mutant(
+        "a Location that is wrong believed",
+        "A Location alone is read, and another record that it leads to is not ours (§4.7)",
+        "flask_dualstorage/policy/outcomes.py",
+        "return has_all(record, sent.changed) or str(record.get(sent.id_attribute)) not in known_ids",
+        "return True",
+        f"{_DIALECTS}::test_a_location_that_is_wrong_makes_no_other_record_ours",
+    ),
+    Mutant(
+        "a stale version kept after an answer without one",
+        "An applied answer without a validator clears the record's (§4.4)",
+        "flask_dualstorage/policy/outcomes.py",
+        "        record.pop(sent.dialect.version_from, None)\n",
+        "        pass\n",
+        f"{_DIALECTS}::test_a_version_that_an_answer_does_not_tell_is_not_known_any_more",
+    ),
+    Mutant(
+        "read-only fields sent",
+        "What the dialect calls read-only is never sent (§6)",
+        "flask_dualstorage/policy/envelopes.py",
+        "left_out = {*dialect.read_only, dialect.version_from}",
+        "left_out = {dialect.version_from}",
+        f"{_DIALECTS}::test_read_only_fields_are_shown_and_never_sent",
+    ),
+    Mutant(
+        "an override does not reach reads",
+        "A bad credential read as 200 and an empty list wipes no copy (§4.2)",
+        "flask_dualstorage/policy/outcomes.py",
+        'meaning = _READ_AS.get(named or "") or',
+        'meaning = (_READ_AS.get("") if named else None) or',
+        f"{_DIALECTS}::test_an_empty_list_for_a_bad_credential_wipes_no_copy",
+    ),
+    Mutant(
+        "PUT-to-create overwrites",
+        "A create by PUT goes with If-None-Match: *, so that it replaces nothing (§3.2)",
+        "flask_dualstorage/upstream/dialects.py",
+        '            headers["If-None-Match"] = "*"\n',
+        "            pass\n",
+        f"{_DIALECTS}::test_a_create_by_put_goes_again_after_an_answer_that_was_lost",
+    ),
+    Mutant(
+        "a duplicate of ours taken for a refusal",
+        "A refusal of what may have arrived is looked into where the id was ours (§4.4)",
+        "flask_dualstorage/sync/understanding.py",
+        "case Meaning.REJECTED if sent.kind is Kind.CREATE and sending.write.may_have_arrived:",
+        "case Meaning.REJECTED if sent.kind is Kind.UPDATE and sending.write.may_have_arrived:",
+        f"{_DIALECTS}::test_a_refusal_of_a_duplicate_id_is_no_refusal_of_our_own_record",
     ),
 ]
 
@@ -741,4 +801,4 @@ PAGES = [
     ),
 ]
 
-MUTANTS = [*DURABLE, *SENT_ONCE, *ANSWERS, *ORDER, *IDS, *READING, *OWNERS, *FRESHNESS, *PAGES]
+MUTANTS = [*DURABLE, *SENT_ONCE, *ANSWERS, *SPOKEN, *ORDER, *IDS, *READING, *OWNERS, *FRESHNESS, *PAGES]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flask_dualstorage import ConfigurationError, Dialect, dialects
+from flask_dualstorage import ConfigurationError, Dialect, LinkPages, dialects
 
 
 def _title(name: str, value: Any) -> str:
@@ -56,7 +56,7 @@ CASES: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "idempotency_header": ((None, False, "X-Request-Id"), (True, "", "a b")),
     "honours_keys": ((None, True, False, 3600), (0, -1, "yes")),
     "replayed_header": ((None, "Idempotent-Replayed"), ("", "a b", True)),
-    "pages": ((None,), ()),
+    "pages": ((None, LinkPages()), ("link", {"next": "next"}, LinkPages)),
 }
 GOOD = [pytest.param(name, value, id=_title(name, value)) for name, (good, _) in CASES.items() for value in good]
 WRONG = [pytest.param(name, value, id=_title(name, value)) for name, (_, wrong) in CASES.items() for value in wrong]

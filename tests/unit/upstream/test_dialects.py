@@ -131,7 +131,7 @@ NESTED = {"id": 7, "home": {"city": "London", "street": "St James"}, "tag": "x"}
         (Dialect(read_only=("name",)), create(), {}),
         (Dialect(wrap="data"), update(patch=True), {"data": {"name": "Ada"}}),
         (Dialect(wrap="a.b"), update(patch=True), {"a": {"b": {"name": "Ada"}}}),
-        (Dialect(wrap=lambda record: [record]), update(patch=True), [{"name": "Ada"}]),
+        (Dialect(wrap=lambda record: [record]), update(patch=True), [{"id": 7, "name": "Ada"}]),
         (Dialect(wrap="data"), delete(), None),
         (Dialect(version_from="age"), update(), {"id": 7, "name": "Ada"}),
         (Dialect(version_from="age", version_to="query:rev"), update(), {"id": 7, "name": "Ada"}),
