@@ -6,6 +6,22 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 from ..types import State, Write
+from .backoff import LONGEST_RETRY_AFTER
+
+#: How long a write may stay unsettled after its deadline before another worker may take it, seconds.
+LEASE_GRACE = 10.0
+#: No lease is longer, however long an answer may take, seconds.
+LONGEST_LEASE = 3600.0
+
+
+def lease_end(now: float, deadline: float) -> float:
+    """Give until when a write that is claimed now is its worker's; ``deadline`` is how long its answer may take."""
+    return now + min(deadline + LEASE_GRACE, LONGEST_LEASE)
+
+
+def is_held(until: float, now: float, longest: float) -> bool:
+    """Say whether a wait is on; one that ends later than it ever could was set by a clock that was put back since."""
+    return now < until <= now + longest
 
 
 def is_due(write: Write, now: float, *, explicit: bool) -> bool:
@@ -15,7 +31,7 @@ def is_due(write: Write, now: float, *, explicit: bool) -> bool:
     the upstream asked for. A write being sent is due when its lease is over, and so is one in doubt that has to be
     looked for; one that waits for its owner never.
     """
-    if write.retry_after > now or write.lease > now:
+    if is_held(write.retry_after, now, LONGEST_RETRY_AFTER) or is_held(write.lease, now, LONGEST_LEASE):
         return False
     match write.state:
         case State.QUEUED | State.IN_DOUBT:

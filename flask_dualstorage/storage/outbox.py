@@ -18,6 +18,8 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.sql.elements import ClauseElement
 
 from ..errors import OutboxFull, ValidationFailed
+from ..policy.backoff import LONGEST_RETRY_AFTER
+from ..policy.planning import LONGEST_LEASE
 from ..policy.references import parents
 from ..policy.settling import given_up
 from ..policy.values import MAX_ID_LENGTH
@@ -118,8 +120,8 @@ _DUE_OWNERS = Statement(
     .distinct()
     .where(
         _write.c.settled_seq == UNSETTLED,
-        _write.c.retry_after <= bindparam("now"),
-        _write.c.lease <= bindparam("now"),
+        or_(_write.c.retry_after <= bindparam("now"), _write.c.retry_after > bindparam("longest_wait")),
+        or_(_write.c.lease <= bindparam("now"), _write.c.lease > bindparam("longest_lease")),
         or_(
             and_(
                 or_(_write.c.state == State.QUEUED.value, _write.c.state == State.IN_DOUBT.value),
@@ -279,7 +281,9 @@ class Outbox:
 
     def due_owners(self) -> list[str]:
         """Name the owners who have a write that may be sent by now."""
-        return [row[0] for row in self.database.read(_DUE_OWNERS, {"now": self.now()})]
+        now = self.now()
+        longest = {"longest_wait": now + LONGEST_RETRY_AFTER, "longest_lease": now + LONGEST_LEASE}
+        return [row[0] for row in self.database.read(_DUE_OWNERS, {"now": now, **longest})]
 
     def alias(self, owner: str, temp_id: str) -> RecordId | None:
         """Give the real id that a temporary one of this owner's became, None while it has not."""

@@ -27,9 +27,6 @@ from ..upstream.client import Client
 from .after import After
 from .sharing import Flights
 
-#: How long a write may stay unsettled after its deadline before another worker may take it, seconds.
-LEASE_GRACE = 10.0
-
 #: How often a worker looks whether another one's breaker is open, seconds.
 LOOK_AROUND = 1.0
 

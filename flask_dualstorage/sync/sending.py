@@ -9,14 +9,15 @@ from typing import Any
 from ..errors import ConfigurationError, ValidationFailed
 from ..logs import log_failure
 from ..policy import references
-from ..policy.planning import is_due
+from ..policy.backoff import LONGEST_RETRY_AFTER
+from ..policy.planning import is_due, is_held, lease_end
 from ..policy.settling import Step, next_step
 from ..storage.database import new_id
 from ..storage.outbox import OwnerTransaction
 from ..types import Declaration, Meaning, Outcome, RecordId, Request, State, Write
 from ..upstream.dialects import fixed, headers_of
 from .conflicts import decided
-from .engine import LEASE_GRACE, Engine
+from .engine import Engine
 from .understanding import Call, Sending, compared, is_compared_first, understand
 
 
@@ -35,7 +36,7 @@ def claim(
     if not is_due(write, change.now, explicit=explicit):
         return None
     asked = change.asked_to_wait(write.upstream)
-    if asked > change.now:
+    if is_held(asked, change.now, LONGEST_RETRY_AFTER):
         # It was out of the queue when the upstream asked its owner to wait.
         change.update(write, replace(write, retry_after=asked))
         return None
@@ -45,7 +46,7 @@ def claim(
     claimed = write if write.frozen else _freeze(change, write, declared)
     if claimed is None:
         return None
-    lease = change.now + deadline + LEASE_GRACE
+    lease = lease_end(change.now, deadline)
     in_doubt = write.state in (State.SENDING, State.IN_DOUBT)
     arrived = claimed.may_have_arrived or in_doubt
     claimed = replace(claimed, state=State.SENDING, fence=write.fence + 1, lease=lease, may_have_arrived=arrived)
@@ -58,7 +59,7 @@ def renew(engine: Engine, write: Write, deadline: float) -> bool:
         now = change.find(write.id)
         if now is None or now.fence != write.fence or now.state is not State.SENDING or change.owner != write.owner:
             return False
-        change.update(now, replace(now, lease=change.now + deadline + LEASE_GRACE))
+        change.update(now, replace(now, lease=lease_end(change.now, deadline)))
         return True
 
 

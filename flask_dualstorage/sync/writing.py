@@ -16,6 +16,7 @@ from ..errors import OutboxUnavailable, RecordGone, Rejected, UpstreamError, Ups
 from ..logs import log_failure
 from ..policy.coalescing import Edit
 from ..policy.conflicts import merges_of
+from ..policy.planning import lease_end
 from ..policy.problems import field_errors
 from ..policy.references import bind, bind_text, find, former_urls, of_write, parents
 from ..policy.settling import Step, next_step, resend_is_safe
@@ -23,7 +24,7 @@ from ..storage.database import new_id
 from ..storage.outbox import NOTHING_LEFT, OwnerTransaction, Used, request_digest
 from ..types import UNSETTLED, Declaration, Kind, Meaning, Outcome, RecordId, State, Write
 from ..upstream.dialects import check_body, fixed
-from .engine import LEASE_GRACE, Credentials, Engine
+from .engine import Credentials, Engine
 from .enqueuing import Enqueued, Entry, enqueue, new_write, with_known_ids
 from .reports import pending_write
 from .sending import claim, deadline_of, send
@@ -263,7 +264,7 @@ def _again(
     known = replace(known, may_have_arrived=True)
     if next_step(known, engine.rules(target.declared), change.now) is not Step.SEND:
         # The first may still be on its way, behind whoever answered for it: looked for now, it could be missed.
-        lease = change.now + deadline_of(engine, target.declared, Call()) + LEASE_GRACE
+        lease = lease_end(change.now, deadline_of(engine, target.declared, Call()))
         reason = "The same form was sent before, and that may have been applied."
         known = replace(known, state=State.IN_DOUBT, lease=lease, reason=reason)
     return replace(joined, write=change.update(joined.write, known))

@@ -23,7 +23,7 @@ from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
-#: Longer than a lease: the deadline of the forks' apps, and ``flask_dualstorage.sync.engine.LEASE_GRACE``.
+#: Longer than a lease: the deadline of the forks' apps, and ``flask_dualstorage.policy.planning.LEASE_GRACE``.
 PAST_THE_LEASE = 1000.0
 
 ADA = {"id": 1, "name": "Ada", "age": 36}
