@@ -153,7 +153,7 @@ class TestTheDoubtLasts:
         """A record that is put at an id of our own goes again without a look: twice is once."""
         dialect = Dialect(new_id="uuid4", create_method="PUT")
         alice = user(dualstorage=registered(dialect=dialect))
-        upstream.then(drop())
+        upstream.then(drop(), answer(201))
         alice.collection("people").create(name="Turing")
         alice.sync()
         assert [method for method, _ in upstream.requests] == ["PUT", "PUT"]
