@@ -54,6 +54,8 @@ class Collection:
     version_attribute: ClassVar[str | None] = None
     read_before_write: ClassVar[bool] = False
     headers: ClassVar[Any] = None
+    #: The endpoint of the app's own form for a record, to which the pending page leads back (``ds.typed``).
+    edit_endpoint: ClassVar[str | None] = None
     #: ``"app"``: read-only data that is the same for everybody, cached once for all users.
     scope: ClassVar[str] = "user"
     #: With ``scope = "app"``: ``upstream_auth`` gives the app's own credential for it, asked for with ``"app:"``.
@@ -521,7 +523,7 @@ def _is_text_or_method(value: Any) -> bool:
 
 
 #: What a collection's attributes take, and whether a value fits.
-_TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+_TAKES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "name": ("a short name without '/', '?', '#' or spaces", _is_name),
     "url": (
         "a path, or a method that gives one",
@@ -540,6 +542,7 @@ _TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: value is None or is_policy(value),
     ),
     "read_before_write": ("True or False", lambda value: isinstance(value, bool)),
+    "edit_endpoint": ("the name of an endpoint", lambda value: value is None or (isinstance(value, str) and value)),
     "scope": ("'user' or 'app'", lambda value: value in ("user", "app")),
     "app_credential": ("True or False", lambda value: isinstance(value, bool)),
     "max_age": ("a number of seconds, 0 or more", lambda value: value is None or _is_number(value)),

@@ -22,10 +22,11 @@ from .sync.after import After
 from .sync.autosync import AutoSync
 from .sync.engine import Engine
 from .sync.reports import PendingWrite, Status, SyncReport
-from .types import Declaration, Json, RecordId, Write
+from .types import PENDING, Declaration, Json, RecordId, Write
 from .user_storage import Registry, UserStorage, check_scope
 from .web.blueprint import create_blueprint
 from .web.globals import TemplateGlobal
+from .web.typed import Typed, asked_for, typed_of
 
 _Declared = TypeVar("_Declared", bound=type[Collection] | type[Model])
 _Hook = TypeVar("_Hook", bound=Callable[..., Any])
@@ -62,6 +63,20 @@ class _Desk:
     def pending(self) -> list[PendingWrite]:
         """Give the current owner's pending writes."""
         return self._mine().pending()
+
+    def write(self, id: str) -> PendingWrite | None:  # the interface's name for it
+        """Give one write of the current owner's, pending or settled; None where there is none."""
+        return self._mine().write(id)
+
+    def typed(self) -> Typed | None:
+        """Give what was typed for the write that this request names, for the app's own form to show it again.
+
+        ``id``, ``attributes``, and ``errors`` by field. None where the query or the form (``dualstorage_write``) names
+        no pending write of the current owner's.
+        """
+        write_id = asked_for()
+        write = None if write_id is None else self.write(write_id)
+        return None if write is None or write.state not in PENDING else typed_of(write)
 
     def history(self, limit: int = 100) -> list[PendingWrite]:
         """Give what became of the current owner's writes, newest first; see ``UserStorage.history``."""
@@ -196,7 +211,7 @@ class AppDualStorage(_Desk):
     ) -> None:
         self.config = config
         self._app = app
-        self._registry = registry
+        self.registry = registry
         self._hooks = hooks
         database = Database(config.database_url, time.time)
         self.engine = Engine(
@@ -216,7 +231,7 @@ class AppDualStorage(_Desk):
 
     def belongs_to(self, registry: Registry) -> bool:
         """Say whether this is the app-bound side of the ``DualStorage`` that holds ``registry``."""
-        return self._registry is registry
+        return self.registry is registry
 
     def owners(self, due: bool = False) -> list[str]:
         """Name the owners who have pending writes; with ``due`` only those with one that may be sent by now."""
@@ -253,7 +268,7 @@ class AppDualStorage(_Desk):
         return self
 
     def _storage(self, owner: str) -> UserStorage:
-        return UserStorage(self.engine, owner, self._registry, self._check_nonce)
+        return UserStorage(self.engine, owner, self.registry, self._check_nonce)
 
     def _current_owner(self) -> str:
         return identity.current_owner(self._app, self._hooks.get("user_loader"))

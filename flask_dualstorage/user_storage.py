@@ -20,7 +20,7 @@ from .sync.engine import Engine
 from .sync.examining import Examination
 from .sync.flush import everything, flush
 from .sync.reports import PendingWrite, Status, SyncReport, pending_write, pending_writes, status
-from .types import WAITING, Attributes, Declaration, Json, Kind, RecordId, Write
+from .types import WAITING, Attributes, Declaration, Json, Kind, RecordId, State, Write
 from .upstream.dialects import check_body
 
 _Declared = TypeVar("_Declared", bound=type[Collection] | type[Model])
@@ -116,6 +116,11 @@ class UserStorage:
     def pending(self) -> list[PendingWrite]:
         """Give this owner's pending writes, in order; no request."""
         return pending_writes(self._engine.outbox.pending(self.owner))
+
+    def write(self, id: str) -> PendingWrite | None:  # the interface's name for it
+        """Give one write of this owner, pending or settled, or None. ``pending`` tells which others it waits for."""
+        found = self._engine.outbox.write(self.owner, id)
+        return None if found is None or found.state is State.LOCAL else pending_write(found)
 
     def history(self, limit: int = 100) -> list[PendingWrite]:
         """Give this owner's last ``limit`` applied and discarded writes, newest first; no request.

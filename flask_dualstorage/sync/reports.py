@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,6 +44,9 @@ class PendingWrite:
     settled_at: str | None = None
     unauthorized: bool = False
     conflicts: tuple[Clash, ...] = ()
+    collection: str = ""
+    params: Mapping[str, RecordId] = field(default_factory=dict)
+    doubts: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON object."""
@@ -93,6 +96,9 @@ def pending_write(write: Write, waits: Sequence[str] = ()) -> PendingWrite:
         settled_at=iso(write.settled_at) if write.settled_at else None,
         unauthorized=write.unauthorized,
         conflicts=clashes_of(write) if write.state is State.CONFLICT else (),
+        collection=write.collection,
+        params=write.params,
+        doubts=write.doubts,
     )
 
 

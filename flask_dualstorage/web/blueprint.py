@@ -14,6 +14,8 @@ from flask.sansio.app import App
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, Forbidden, ServiceUnavailable
 
+from . import pages
+from .about import own_form
 from .answers import is_program, json_asked_for, problem, with_problems
 from .decisions import decide
 from .safety import from_own_site, safe_next
@@ -45,6 +47,13 @@ def create_blueprint(url_prefix: str | None) -> Blueprint:
     blueprint.add_url_rule("/sync", view_func=sync, methods=["POST"])
     blueprint.add_url_rule("/status", view_func=status)
     blueprint.add_url_rule("/", view_func=pending)
+    blueprint.add_url_rule("/history", view_func=pages.history)
+    blueprint.add_url_rule("/writes/<write_id>", view_func=pages.show)
+    blueprint.add_url_rule("/writes/<write_id>/edit", view_func=pages.edit)
+    blueprint.add_url_rule("/writes/<write_id>/discard", view_func=pages.confirm_discard)
+    blueprint.add_url_rule("/writes/retry", view_func=pages.retry_selected, methods=["POST"])
+    blueprint.add_url_rule("/writes/discard", view_func=pages.confirm_discard_selected)
+    blueprint.add_url_rule("/writes/discard", view_func=pages.discard_selected, methods=["POST"])
     blueprint.add_url_rule(
         "/writes/<write_id>/<any(retry, discard, resolve, edit):what>", view_func=decide, methods=["POST"]
     )
@@ -75,10 +84,11 @@ def status() -> ResponseReturnValue:
 @with_problems
 def pending() -> ResponseReturnValue:
     """The owner's pending changes: a page, or ``{"writes": […]}`` when JSON is asked for."""
-    writes = [write.to_dict() for write in _storage().pending()]
+    writes = _storage().pending()
     if json_asked_for():
-        return current_app.json.response({"writes": writes})
-    return render_template("dualstorage/pending.html", writes=writes)
+        return current_app.json.response({"writes": [write.to_dict() for write in writes]})
+    forms = {write.id: own_form(write) for write in writes if write.state in ("rejected", "conflict")}
+    return render_template("dualstorage/pending.html", writes=writes, own_forms=forms)
 
 
 @with_problems

@@ -10,7 +10,8 @@ from flask import current_app, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, UnprocessableEntity
 
-from ..errors import RecordGone, ValidationFailed
+from ..errors import RecordGone, ValidationFailed, WriteBusy
+from . import pages
 from .answers import is_program, problem, with_problems
 from .fields import attributes_of
 from .safety import safe_next
@@ -25,17 +26,26 @@ _RESOLVE = 'Send {"choice": "mine"}, {"choice": "theirs"}, or {"attributes": {â€
 def decide(write_id: str, what: str) -> ResponseReturnValue:
     """Carry out what the owner decides. A form goes on to ``next``, else to the pending page; JSON gets the write."""
     storage = current_app.extensions["dualstorage"]
-    try:
-        write = _decided(storage, write_id, what)
-    except ValidationFailed as error:
-        if is_program():
-            return problem(UnprocessableEntity(str(error)), {"errors": error.errors})
-        tell(str(error))
-        return _back()
     if is_program():
-        return current_app.json.response(write.to_dict())
-    tell(decision(write))
+        return _for_program(storage, write_id, what)
+    if "seen" in request.form and what in ("edit", "resolve"):
+        return pages.decided(write_id, what)
+    try:
+        tell(decision(_decided(storage, write_id, what)))
+    except WriteBusy:
+        return pages.busy(write_id)
+    except RecordGone:
+        return pages.settled(pages.find(write_id)[0])
+    except ValidationFailed as error:
+        tell(str(error))
     return _back()
+
+
+def _for_program(storage: Any, write_id: str, what: str) -> ResponseReturnValue:
+    try:
+        return current_app.json.response(_decided(storage, write_id, what).to_dict())
+    except ValidationFailed as error:
+        return problem(UnprocessableEntity(str(error)), {"errors": error.errors})
 
 
 def _back() -> ResponseReturnValue:

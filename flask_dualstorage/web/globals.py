@@ -8,6 +8,8 @@ from flask import current_app, request, url_for
 from werkzeug.routing import BuildError
 
 from ..tokens import make_nonce
+from .inputs import text_of
+from .texts import text, texts
 
 _SEEN = "dualstorage.status"
 
@@ -25,6 +27,22 @@ class TemplateGlobal:
         if key not in seen:
             seen[key] = storage.status()
         return seen[key]
+
+    def typed(self) -> Any:
+        """What was typed for the write that this request names, for the app's own form; see ``ds.typed``."""
+        return current_app.extensions["dualstorage"].typed()
+
+    def text(self, message: str, **values: Any) -> str:
+        """``message`` in the reader's language, where the app uses Flask-Babel; ``%(name)s`` is filled in."""
+        return text(message, **values)
+
+    def texts(self, singular: str, plural: str, number: int, **values: Any) -> str:
+        """The one of both that fits ``number``, in the reader's language."""
+        return texts(singular, plural, number, **values)
+
+    def json(self, value: Any) -> str:
+        """A value of a record as JSON, for reading."""
+        return text_of(value)
 
     def nonce(self) -> str:
         """A new nonce for one form; ``nonce_field()`` puts it in a hidden field."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-_UNKNOWN = "the upstream service does not take your credential any more."
+from .texts import text, texts
 
 
 def summary(report: Any) -> str:
     """One or two sentences about a ``SyncReport``."""
     if out_of_reach(report):
-        return f"The upstream service is out of reach. {_waiting(report.remaining)}{_again(report.retry_after)}"
+        away = text("The upstream service is out of reach.")
+        return " ".join([away, _waiting(report.remaining), *_again(report.retry_after)])
     if not report.applied and not report.remaining:
-        return "Nothing was waiting to be sent."
-    sent = f"{_changes(report.applied)} {_was(report.applied)} sent." if report.applied else "Nothing could be sent."
-    return " ".join([sent, *_left(report)])
+        return text("Nothing was waiting to be sent.")
+    sent = texts("%(num)s change was sent.", "%(num)s changes were sent.", report.applied)
+    return " ".join([sent if report.applied else text("Nothing could be sent."), *_left(report)])
 
 
 def out_of_reach(report: Any) -> bool:
@@ -25,11 +26,11 @@ def out_of_reach(report: Any) -> bool:
 
 def decision(write: Any) -> str:
     """One sentence about a change whose owner has just decided over it."""
-    state = str(getattr(write.state, "value", write.state))
+    state = str(write.state)
     if state in _DECIDED:
-        return _DECIDED[state]
-    why = f" {write.reason}" if write.reason else ""
-    return f"{_STILL_HERE.get(state, _STILL_HERE['queued'])}{why}"
+        return text(_DECIDED[state])
+    still = text(_STILL_HERE.get(state, _STILL_HERE["queued"]))
+    return f"{still} {text(write.reason)}" if write.reason else still
 
 
 _DECIDED = {"applied": "The change was sent.", "discarded": "The change was given up."}
@@ -41,38 +42,51 @@ _STILL_HERE = {
 }
 
 
-def _changes(count: int) -> str:
-    return "1 change" if count == 1 else f"{count} changes"
-
-
-def _was(count: int) -> str:
-    return "was" if count == 1 else "were"
-
-
-def _wait(count: int) -> str:
-    return "waits" if count == 1 else "wait"
-
-
 def _waiting(count: int) -> str:
-    return f"{_changes(count)} {'is' if count == 1 else 'are'} kept here and will be sent later."
+    return texts(
+        "%(num)s change is kept here and will be sent later.",
+        "%(num)s changes are kept here and will be sent later.",
+        count,
+    )
 
 
-def _again(retry_after: float | None) -> str:
+def _again(retry_after: float | None) -> list[str]:
     if retry_after is None:
-        return ""
+        return []
     seconds = math.ceil(retry_after)
-    return f" Try again in {seconds} {'second' if seconds == 1 else 'seconds'}."
+    return [texts("Try again in %(num)s second.", "Try again in %(num)s seconds.", seconds)]
 
 
 def _left(report: Any) -> list[str]:
     refused, conflicts, doubtful = report.rejected, report.conflict, report.in_doubt
     unauthorized = sum(write.unauthorized for write in report.writes)
     waiting = report.remaining - refused - conflicts - doubtful - unauthorized
+    again = text("the upstream service does not take your credential any more.")
     lines = (
         (waiting, _waiting(waiting)),
-        (unauthorized, f"{_changes(unauthorized)} {_wait(unauthorized)} until you sign in again: {_UNKNOWN}"),
-        (doubtful, f"{_changes(doubtful)} may or may not have arrived."),
-        (refused, f"{_changes(refused)} {_was(refused)} refused."),
-        (conflicts, f"{_changes(conflicts)} met a change that somebody else made."),
+        (
+            unauthorized,
+            texts(
+                "%(num)s change waits until you sign in again: %(why)s",
+                "%(num)s changes wait until you sign in again: %(why)s",
+                unauthorized,
+                why=again,
+            ),
+        ),
+        (
+            doubtful,
+            texts(
+                "%(num)s change may or may not have arrived.", "%(num)s changes may or may not have arrived.", doubtful
+            ),
+        ),
+        (refused, texts("%(num)s change was refused.", "%(num)s changes were refused.", refused)),
+        (
+            conflicts,
+            texts(
+                "%(num)s change met a change that somebody else made.",
+                "%(num)s changes met a change that somebody else made.",
+                conflicts,
+            ),
+        ),
     )
     return [sentence for count, sentence in lines if count]

@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Flask
 
+from flask_dualstorage.user_storage import Registry
 from flask_dualstorage.web.blueprint import create_blueprint
 from flask_dualstorage.web.globals import TemplateGlobal
 
@@ -45,6 +46,12 @@ class PendingWrite(Shape):
     base: dict[str, Any] | None = field(default_factory=lambda: {"name": "Turing", "age": 40})
     theirs: dict[str, Any] | None = None
     problem: dict[str, Any] | None = None
+    settled_at: str | None = None
+    unauthorized: bool = False
+    conflicts: list[Any] = field(default_factory=list)
+    collection: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    doubts: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,12 @@ class FakeUser:
     def pending(self) -> list[PendingWrite]:
         return self.writes
 
+    def write(self, write_id: str) -> PendingWrite | None:
+        return None
+
+    def typed(self) -> None:
+        return None
+
     def sync(
         self, collections: list[str] | None = None, budget: float | None = None, *, explicit: bool = True
     ) -> SyncReport:
@@ -92,6 +105,7 @@ class FakeStorage:
         self.users = {user.owner: user for user in users}
         self.current = users[0] if users else FakeUser("user:alice")
         self.config = SimpleNamespace(sync_budget=10.0)
+        self.registry = Registry()
         self.due: list[str] | None = None
         self.made_tables = False
 
@@ -120,8 +134,8 @@ def make_app(storage: FakeStorage | None, url_prefix: str | None = "/dualstorage
     """An app as ``init_app`` would leave it, around a fake storage."""
     app = Flask("app")
     app.config.update({"SECRET_KEY": "for tests", "TESTING": True, **config})
+    app.jinja_env.globals["dualstorage"] = TemplateGlobal()
     if storage is not None:
         app.extensions["dualstorage"] = storage
-        app.jinja_env.globals["dualstorage"] = TemplateGlobal()
         app.register_blueprint(create_blueprint(url_prefix))
     return app

@@ -286,21 +286,23 @@ class TestPending:
         assert rows == [
             "New record: Turing name, age /people 2026-01-02 03:04:05 UTC ○ waiting to be sent",
             "New record: Turing age /people/(new)/notes 2026-01-02 03:04:05 UTC ○ waiting to be sent "
-            "goes after another Goes after New record: Turing in /people .",
+            "goes after another Goes after: New record: Turing (/people)",
             "Deletion of 7: Turing /people 2026-01-02 03:04:05 UTC ➤ being sent",
             "Change of 7: Turing age /people 2026-01-02 03:04:05 UTC ○ waiting to be sent the upstream is out of reach "
-            "Not tried again by itself before 2026-01-02 04:00:00 UTC .",
-            "Change of 7: Turing age /people 2026-01-02 03:04:05 UTC ✗ refused 422 age is &lt; 0",
-            "Change of 7: Turing age /people 2026-01-02 03:04:05 UTC ✗ refused Invalid",
+            "Not tried again by itself before: 2026-01-02 04:00:00 UTC",
+            "Change of 7: Turing age /people 2026-01-02 03:04:05 UTC ✗ refused 422 age is &lt; 0 "
+            "Correct it : Change of 7: Turing",
+            "Change of 7: Turing age /people 2026-01-02 03:04:05 UTC ✗ refused Invalid "
+            "Correct it : Change of 7: Turing",
         ]
-        assert '<a href="#write-w1">' in page
+        assert '<a href="/dualstorage/writes/w1">' in page
 
     def test_it_works_with_a_screen_reader_and_without_scripts(self, client, alice):
         alice.writes = [PendingWrite()]
         page = client.get("/dualstorage/").text
         assert '<html lang="en">' in page
         assert "<caption" in page
-        assert page.count('<th scope="col">') == 5
+        assert page.count('<th scope="col">') == 6
         assert page.count('<th scope="row">') == 1
         assert '<form method="post" action="/dualstorage/sync">' in page
         assert not re.search(r"<script|<style|\sstyle=|\son\w+=", page)
