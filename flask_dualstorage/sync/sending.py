@@ -46,7 +46,8 @@ def claim(
     claimed = write if write.frozen else _freeze(change, write, declared)
     if claimed is None:
         return None
-    lease = lease_end(change.now, deadline)
+    requests = 2 if is_compared_first(claimed, declared) else 1
+    lease = lease_end(change.now, requests * deadline)
     in_doubt = write.state in (State.SENDING, State.IN_DOUBT)
     arrived = claimed.may_have_arrived or in_doubt
     claimed = replace(claimed, state=State.SENDING, fence=write.fence + 1, lease=lease, may_have_arrived=arrived)

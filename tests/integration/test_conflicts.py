@@ -156,6 +156,7 @@ class TestMerge:
             alice.sync()
         assert (kept(alice), held(upstream)["age"]) == (["conflict"], 36)
         assert str(MOST_MERGES) in alice.pending()[0].reason
+        assert len(upstream.received) <= 1 + 2 * (MOST_MERGES + 1)
 
     def test_an_edit_made_meanwhile_goes_along(self, declare: Declare, upstream: People):
         alice = declare()
@@ -405,6 +406,17 @@ class TestReadBeforeWrite:
         ada = load(declare())
         ada.save(age=41)
         assert upstream.requests == [("GET", "/people/1"), ("GET", "/people/1"), ("PUT", "/people/1")]
+
+    def test_its_lease_lasts_for_both_requests(self, declare: Declare, upstream: People):
+        """So that no other worker takes it over while the first one is still at it."""
+        alice = declare(DUALSTORAGE_TIMEOUT=(5.0, 20.0))
+        ada = load(alice)
+        leases: list[float] = []
+        upstream.before = lambda received: leases.extend(
+            write.lease - alice._engine.clock() for write in alice._engine.outbox.pending("user:alice")
+        )
+        ada.save(age=41)
+        assert leases == [50.0, 50.0]
 
     def test_a_create_is_not(self, declare: Declare, upstream: People):
         declare().collection("people").create(name="Turing")

@@ -363,6 +363,23 @@ class Machine(RuleBasedStateMachine):
             return
         self._given_up(owner, [pending[each.id] for each in gone])
 
+    @precondition(lambda self: any(self._conflicts(owner) for owner in OWNERS))
+    @rule(owner=owners, process=processes, which=choice, decided=st.sampled_from(("mine", "theirs")))
+    def resolve(self, owner: str, process: int, which: int, decided: str) -> None:
+        write = self._pick(self._conflicts(owner), which)
+        if write is None or (decided == "mine" and write.theirs is None):
+            # Made anew, it would be another record to the ledger.
+            return
+        here = self.processes[process]
+        if decided == "theirs":
+            here.owner(owner).resolve(write.id, "theirs")
+            self._given_up(owner, [write])
+        else:
+            self._survive(here, lambda: here.owner(owner).resolve(write.id, "mine"))
+
+    def _conflicts(self, owner: str) -> list[Write]:
+        return [write for write in self._pending(owner) if write.state is State.CONFLICT]
+
     @precondition(lambda self: VISITOR not in self.ledger.heirs and self._has_edited(VISITOR))
     @rule(process=processes, unlikely=st.sampled_from((True, False, False)))
     def log_in(self, process: int, unlikely: bool) -> None:

@@ -801,4 +801,74 @@ PAGES = [
     ),
 ]
 
-MUTANTS = [*DURABLE, *SENT_ONCE, *ANSWERS, *SPOKEN, *ORDER, *IDS, *READING, *OWNERS, *FRESHNESS, *PAGES]
+_CONFLICTS = "tests/integration/test_conflicts.py"
+_DECIDING = "tests/integration/test_deciding.py"
+
+CONFLICTS = [
+    Mutant(
+        "theirs not merged",
+        "Fields that only one side changed combine (§4.8)",
+        "flask_dualstorage/policy/merging.py",
+        "        if same(base, mine):\n            return theirs\n",
+        "        if same(base, mine):\n            return mine\n",
+        f"{_CONFLICTS}::TestMerge::test_another_field_each_is_combined_within_the_call",
+    ),
+    Mutant(
+        "a clash decided silently",
+        "The same field on both sides is a conflict for the owner (§4.8)",
+        "flask_dualstorage/policy/merging.py",
+        '        if policy != "client":\n            self.clashes.append(clash)\n',
+        "",
+        f"{_CONFLICTS}::TestMerge::test_the_same_field_on_both_sides_is_the_owners",
+    ),
+    Mutant(
+        "merging for ever",
+        "A record that changes all the time is its owner's after a while (§4.8)",
+        "flask_dualstorage/policy/conflicts.py",
+        "    if merges_of(write) >= MOST_MERGES:\n",
+        "    if merges_of(write) > 100:\n",
+        f"{_CONFLICTS}::TestMerge::test_a_busy_record_is_its_owners_after_a_while",
+    ),
+    Mutant(
+        "the same refused request again",
+        "Only what the upstream changed is combined and sent again (§4.8)",
+        "flask_dualstorage/policy/conflicts.py",
+        "    if known and validator == write.validator and verdict.kind is write.kind:\n",
+        "    if known and validator == write.validator and verdict.kind is None:\n",
+        f"{_CONFLICTS}::TestAnswers::test_a_refusal_of_what_did_not_change_is_not_sent_again",
+    ),
+    Mutant(
+        "given up and forgotten",
+        "Nothing disappears silently: what the server's version replaced is in the history (§3.4)",
+        "flask_dualstorage/policy/merging.py",
+        "            self.given_up.append(clash)\n",
+        "",
+        f"{_CONFLICTS}::TestPolicies::test_what_server_gives_up_of_a_larger_edit_is_in_the_history",
+    ),
+    Mutant(
+        "written unread",
+        "Without versions the record is compared before it is written, where that is declared (§4.8)",
+        "flask_dualstorage/sync/understanding.py",
+        "    if not declared.read_before_write or write.kind is Kind.CREATE or write.base is None:\n",
+        "    if declared.read_before_write or write.kind is Kind.CREATE or write.base is None:\n",
+        f"{_CONFLICTS}::TestReadBeforeWrite::test_the_record_is_read_and_then_written",
+    ),
+    Mutant(
+        "a clash left out of a decision",
+        "Nothing that either typed is lost without a decision (§4.8)",
+        "flask_dualstorage/sync/deciding.py",
+        "    if decided != MINE and undecided:\n",
+        "    if decided == MINE and undecided:\n",
+        f"{_DECIDING}::TestResolve::test_every_field_that_clashes_must_be_named",
+    ),
+    Mutant(
+        "decided over what was not seen",
+        "What was checked is what is decided over (§4.4)",
+        "flask_dualstorage/sync/deciding.py",
+        "    if _pending(change, seen.id) != seen:\n",
+        "    if _pending(change, seen.id).id != seen.id:\n",
+        f"{_DECIDING}::TestAll::test_what_changed_while_it_was_checked_is_looked_at_again",
+    ),
+]
+
+MUTANTS = [*DURABLE, *SENT_ONCE, *ANSWERS, *SPOKEN, *ORDER, *IDS, *READING, *OWNERS, *FRESHNESS, *PAGES, *CONFLICTS]

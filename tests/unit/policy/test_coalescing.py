@@ -371,6 +371,24 @@ def test_what_only_one_side_changed_is_combined_when_the_conflict_is_settled():
     assert decision == fold(Kind.UPDATE, {"name": "Ava", "age": 41, "city": "Turin"}, base=tail.theirs)
 
 
+def test_so_is_what_each_side_changed_within_one_object():
+    tail = a_write(
+        state=State.CONFLICT,
+        base={"name": "Eve", "address": {"city": "Rome", "zip": "1"}},
+        attributes={"name": "Ada", "address": {"city": "Turin", "zip": "1"}},
+        theirs={"name": "Eva", "address": {"city": "Rome", "zip": "2"}},
+    )
+    decision = coalesce([tail], Edit(Kind.UPDATE, {**tail.attributes, "name": "Ava"}, {"name": "Ava"}))
+    wanted = {"name": "Ava", "address": {"city": "Turin", "zip": "2"}}
+    assert decision == fold(Kind.UPDATE, wanted, base=tail.theirs)
+
+
+def test_a_field_that_one_side_deleted_and_the_other_changed_is_open():
+    base, left_out = {"name": "Eve", "age": 40}, {"name": "Eve"}
+    assert conflicting_fields(base, left_out, {**base, "age": 41}) == {"age"}
+    assert conflicting_fields(base, {**base, "age": 41}, left_out) == {"age"}
+
+
 def test_a_conflict_with_a_record_deleted_upstream_stays_until_it_is_decided():
     tail = replace(TAILS["conflict update"], theirs=None)
     decision = coalesce([tail], an_update(name="Ava", age=1))
