@@ -101,7 +101,7 @@ def look_and_send(engine: Engine, write: Write, declared: Declaration, auth: Any
 #: The owner must say: looking could not tell.
 UNCLEAR = Outcome(
     Meaning.IN_DOUBT,
-    reason="The upstream may have it: it lists records like this one, or not all that it has. "
+    reason="The upstream may have it: it lists records like this one, or does not list all that it has. "
     "Look there, then retry or discard this.",
     unsent=True,
     hold=True,
@@ -145,6 +145,14 @@ def _understood(reader: UpstreamReader, answer: Answer, declared: Declaration, o
     return read_outcome(answer, (), reader.engine.clock(), declared.dialect, operation)
 
 
+def _is_out_of_sight(outcome: ReadOutcome) -> bool:
+    """Say whether a list is gone, or was never there, or is not to be read: asking again tells no more."""
+    if outcome.meaning is ReadMeaning.GONE:
+        return True
+    status = None if outcome.answer is None else outcome.answer.status_code
+    return outcome.meaning is ReadMeaning.ERROR and status is not None and status < 500 and status != 401
+
+
 def _require(outcome: ReadOutcome) -> None:
     if outcome.meaning is not ReadMeaning.FRESH:
         raise UpstreamUnreachable(outcome.reason or "it can not be read now.")
@@ -155,6 +163,8 @@ def _search_list(engine: Engine, write: Write, declared: Declaration, reader: Up
     path, params = list_path(declared), {} if pages is None else pages.first({})
     answer = reader.get(path, params)
     outcome = _understood(reader, answer, declared, "list")
+    if _is_out_of_sight(outcome):
+        return Search(Trace.UNCLEAR)
     _require(outcome)
     found = envelopes.list_in(declared.dialect, outcome.body)
     listed = as_records(guarded(declared.parse_list)(found), declared.id_attribute)

@@ -390,6 +390,18 @@ class TestTheWholeList:
         alice.sync()
         assert (names(upstream).count("Turing"), alice.pending()[0].not_before) == (1, None)
 
+    @pytest.mark.parametrize("status", [403, 404, 405, 410])
+    def test_where_there_is_none_its_owner_is_asked(
+        self, user: User, upstream: RestUpstream, clock: Clock, status: int
+    ):
+        """What it is nested under was deleted, or the API has no list: asking again and again tells no more."""
+        alice = user()
+        upstream.then(drop(), answer(status))
+        alice.collection("people").create(name="Turing")
+        clock.advance(60)
+        alice.sync()
+        assert (alice.pending()[0].state, alice.pending()[0].not_before) == ("in_doubt", None)
+
 
 class TestOneLeaseEach:
     """Looking takes its time, and the send after it has a lease of its own: another worker keeps off."""

@@ -22,9 +22,16 @@ Record = dict[str, Any]
 
 #: What goes wrong with one request: before the record changes, after it did, or only in what is told of it.
 FAULTS_BEFORE = ("refused", "cut", "500", "503", "503-wait", "429", "425", "401", "504", "html", "crash")
-FAULTS_AFTER = ("applied-cut", "applied-500", "applied-html", "applied-crash", "empty", "partial", "location")
-#: An offline code means "not applied" to us, as to Backbone: only with keys is one that lies harmless.
-FAULTS_WITH_KEYS = ("applied-504",)
+FAULTS_AFTER = (
+    "applied-cut",
+    "applied-500",
+    "applied-html",
+    "applied-crash",
+    "applied-504",
+    "empty",
+    "partial",
+    "location",
+)
 
 _PLAIN = {"500": 500, "503": 503, "425": 425, "401": 401, "504": 504}
 _WAITS = {"503-wait": (503, "30"), "429": (429, "20")}
