@@ -33,7 +33,7 @@ from flask_dualstorage.policy.references import waits_for
 from flask_dualstorage.sync.flush import Flush, Job
 from flask_dualstorage.sync.looking import look_and_send
 from flask_dualstorage.sync.understanding import Call
-from flask_dualstorage.tokens import make_nonce
+from flask_dualstorage.tokens import check_nonce, make_nonce
 from flask_dualstorage.types import PENDING, Kind, Outcome, State, Write
 from tests.machine.ledger import FIELDS, Ledger, Ref, Wanted, check_acyclic, check_lanes, is_stuck
 from tests.machine.processes import InLine, Process, new_folder, remove
@@ -255,8 +255,10 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.forms)
     @rule(form=choice, process=processes, remote=often)
     def send_a_form_again(self, form: int, process: int, remote: bool) -> None:
-        """Double-clicked, reloaded, or sent again after a refusal."""
+        """Double-clicked, reloaded, or sent again after a refusal, or after what it made was given up."""
         chosen = self.forms[form % len(self.forms)]
+        if chosen.accepted and self._was_discarded(chosen):
+            self._made_anew(chosen)
         here = self.processes[process]
         if chosen.kind is Kind.CREATE:
             if chosen.ref.parent is None or not self.ledger.is_given_up(
@@ -408,11 +410,25 @@ class Machine(RuleBasedStateMachine):
             return
         for form in self.forms:
             if self.ledger.heir(form.owner) == owner:
-                # With all that was known of it: only its key and bytes can tell that it was applied. What was edited
-                # before it went out went as other bytes.
-                form.accepted = False
-                form.ref.risky |= not self.honours or not self.ledger.wants(owner, form.ref, form.given)
+                self._made_anew(form)
         self._given_up(owner, gone)
+
+    def _made_anew(self, form: Form) -> None:
+        """Sent again, a form's edit is a new one: only its key and bytes can tell that the first was applied.
+
+        What was edited before it went out went as other bytes.
+        """
+        form.accepted = False
+        form.ref.risky |= not self.honours or not self.ledger.wants(self.ledger.heir(form.owner), form.ref, form.given)
+
+    def _was_discarded(self, form: Form) -> bool:
+        """Whether what a form made was given up, by itself or with its record."""
+        outbox, owner = self.processes[0].engine.outbox, self.ledger.heir(form.owner)
+        known = check_nonce(self.processes[0].app, form.nonce)
+        with outbox.database.transaction() as connection:
+            used = connection.execute("SELECT write_id FROM nonce WHERE owner = ? AND nonce = ?", (owner, known))
+            made = [outbox.write(owner, write_id) for (write_id,) in used.fetchall()]
+        return any(write is not None and write.state is State.DISCARDED for write in made)
 
     # --- what the world does -------------------------------------------------------------------------------------
 

@@ -80,7 +80,10 @@ def test_a_save_that_joined_a_refused_head_is_kept_in_it(alice: UserStorage, ups
 def test_a_visitors_form_sent_again_after_the_log_in_is_the_same_one(
     process: Callable[[], Process], upstream: Upstream, remote: bool
 ):
-    """Its write was applied, or given up, and stayed behind: the second one clashed with its id (a 503)."""
+    """Its write was applied, or given up, and stayed behind: the second one clashed with its id (a 503).
+
+    Given up, it is a new one: the account's, with what came after the log-in.
+    """
     here = process()
     visitor, alice = here.owner("anon:visitor"), here.owner("user:alice")
     nonce = make_nonce(here.app)
@@ -89,7 +92,8 @@ def test_a_visitors_form_sent_again_after_the_log_in_is_the_same_one(
         visitor.discard(visitor.pending()[0].id)
     alice.adopt("anon:visitor", "user:alice")
     again = visitor.collection("people").create(a="new", nonce=nonce)
-    assert again.id == first.id
+    assert (again.id == first.id) is remote
+    assert [write.attributes["a"] for write in alice.pending()] == ["new"] * (not remote)  # type: ignore[index]
     assert [each["a"] for each in upstream.records["t1", "/people"].values()] == ["a1", "a2", *["new"] * remote]
 
 
