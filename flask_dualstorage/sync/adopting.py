@@ -11,7 +11,7 @@ from ..policy.settling import catch_up, thaw
 from ..storage.outbox import NOTHING_LEFT, OwnerTransaction
 from ..types import UNSETTLED, State, Write
 from .engine import Engine
-from .enqueuing import Entry, enqueue, put_behind_on
+from .enqueuing import Entry, enqueue
 
 
 def adopt(engine: Engine, from_owner: str, to_owner: str) -> None:
@@ -48,15 +48,12 @@ def _hand_over(engine: Engine, first: OwnerTransaction, second: OwnerTransaction
 
 
 def _put_first(first: OwnerTransaction, second: OwnerTransaction, write: Write) -> None:
-    """What has a key may be upstream already: what the second has not sent yet goes after it, laid over it.
+    """What has a key may be upstream already: what the second has not sent yet goes after it, rebased on its answer.
 
     The other way round its fixed bytes, a whole record, would take back what went before.
     """
     behind = [each for each in second.lane(write.store, write.record_id) if not each.frozen]
-    given = first.give(write, second)
-    _, *moved = second.reorder([given, *behind])
-    if write.attributes is not None:
-        put_behind_on(second, write.attributes, moved)
+    second.reorder([first.give(write, second), *behind])
 
 
 def _join_local(first: OwnerTransaction, second: OwnerTransaction, write: Write) -> None:

@@ -60,7 +60,7 @@ def enqueue(change: OwnerTransaction, entry: Entry, at_most: float) -> Enqueued:
         entry = replace(entry, edit=_on_top_of(edit, done[-1]))
     mended = _mend(change, entry, lane) if entry.declared.coalesce and mends(lane, entry.edit) else None
     if mended is not None:
-        lane = [mended, *change.lane(entry.declared.store, entry.record_id)[1:]]
+        lane = [mended, *lane[1:]]
     apart = refers_to_later(change, lane, entry.unbound)
     decision = coalesce(lane, entry.edit, fold=entry.declared.coalesce, apart=apart)
     joined = _carry_out(change, entry, lane, decision, at_most)
@@ -68,9 +68,10 @@ def enqueue(change: OwnerTransaction, entry: Entry, at_most: float) -> Enqueued:
 
 
 def _mend(change: OwnerTransaction, entry: Entry, lane: Sequence[Write]) -> Write | None:
-    """Let the fields that can go with a refused head correct it, and lay what stands behind over that; else None.
+    """Let the fields that can go with a refused head correct it; None where there are none.
 
-    What refers to a record made later than the head is left to the tail: that is what keeps the two apart.
+    What stands behind gets them too, and is rebased on the head's answer. What refers to a record made later than the
+    head is left to the tail: that is what keeps the two apart.
     """
     changed = {
         name: value
@@ -80,10 +81,7 @@ def _mend(change: OwnerTransaction, entry: Entry, lane: Sequence[Write]) -> Writ
     decision = coalesce(lane[:1], replace(entry.edit, changed=changed))
     if not changed or decision.action is not Action.FOLD or decision.edit is None:
         return None
-    mended = fold_into(change, lane[0], decision.edit, decision.state, entry.reason)
-    if mended.attributes is not None:
-        put_behind_on(change, mended.attributes, lane[1:])
-    return mended
+    return fold_into(change, lane[0], decision.edit, decision.state, entry.reason)
 
 
 def amend(change: OwnerTransaction, declared: Declaration, write: Write, edit: Edit, at_most: float) -> Write:
@@ -261,7 +259,7 @@ def vanish(change: OwnerTransaction, write: Write) -> list[Write]:
     behind = [each for each in change.lane(write.store, write.record_id) if each.seq > write.seq]
     gone = [change.discard(write, "Taken back before it was sent.")]
     if write.kind is not Kind.CREATE:
-        put_behind_on(change, write.base, behind)
+        _put_behind_on(change, write.base, behind)
         return gone
     gone += [change.discard(each, "Its record was given up before it was sent.") for each in behind]
     path = references.record_path(write.url, write.record_id) if write.record_id != "" else write.url
@@ -274,13 +272,10 @@ def vanish(change: OwnerTransaction, write: Write) -> list[Write]:
     return gone
 
 
-def put_behind_on(change: OwnerTransaction, base: Attributes | None, behind: Sequence[Write]) -> None:
-    """Lay writes over what goes before them now: each of them was made on the one before.
-
-    A conflict stays on the base that it was found on.
-    """
+def _put_behind_on(change: OwnerTransaction, base: Attributes | None, behind: Sequence[Write]) -> None:
+    """Take what was discarded out of the writes behind it, each of which was made on the one before."""
     for write in behind:
-        if write.frozen or write.attributes is None or write.state is State.CONFLICT:
+        if write.frozen or write.attributes is None:
             return
         mine = changes(write.base, write.attributes) if base is None else put_on(base, write.base, write.attributes)
         change.update(write, replace(write, base=base, attributes=mine))

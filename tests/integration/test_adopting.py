@@ -110,6 +110,23 @@ class TestAVisitorsWriteInDoubt:
         alice.retry(conflict.id)
         assert upstream.find("/people", 1) == {"id": 1, "name": "Augusta", "age": 41}
 
+    def test_refused_it_leaves_that_conflict_alone_too(
+        self, both: tuple[UserStorage, UserStorage], upstream: RestUpstream, clock: Clock
+    ):
+        """Folded into what was refused, it would go out with the next edit, decided by nobody."""
+        guest, alice = both
+        ada = alice.collection("people").fetch().get(1)
+        ada.save(name="Augusta", remote=False)
+        upstream.records["/people"][0]["name"] = "Ada L."
+        upstream.then(answer(412))
+        alice.sync()
+        leave_in_doubt(guest, upstream, age=-1)
+        alice.adopt("guest", "alice")
+        upstream.then(answer(422))
+        clock.advance(600)
+        alice.sync()
+        assert [write.state for write in alice.pending()] == ["rejected", "conflict"]
+
 
 def test_an_adoption_is_not_refused_for_a_full_outbox(make_app: MakeApp, upstream: RestUpstream):
     """Nobody is locked out of the log-in view: what was accepted moves, however much it is."""

@@ -34,10 +34,10 @@ class Direct(Collection):
 
 @pytest.fixture
 def open_storage(make_app: MakeApp, upstream: RestUpstream) -> Callable[..., Any]:
-    def open_(**config: Any) -> Any:
+    def open_(*more: type[Collection], **config: Any) -> Any:
         dualstorage = DualStorage()
-        dualstorage.register(Drafts)
-        dualstorage.register(Direct)
+        for each in (Drafts, Direct, *more):
+            dualstorage.register(each)
         return storage_of(make_app(dualstorage, url=upstream.url, **config))
 
     return open_
@@ -121,6 +121,25 @@ class TestThatCameToNothing:
         alice.collection("people").load(1).save(age=50)
         assert alice.collection("people").load(1).save(age=41, nonce=nonce).state == "applied"
         assert upstream.find("/people", 1)["age"] == 50  # type: ignore[index]
+
+    def test_nor_does_one_whose_conflict_the_upstream_won(
+        self, open_storage: Callable[..., Any], upstream: RestUpstream, clock: Clock, nonce: str
+    ):
+        """The collection's policy gave it up for what somebody else saved; clicked twice, that stands."""
+
+        class Theirs(Collection):
+            name = "theirs"
+            url = "/people"
+            conflict = "server"
+
+        storage = open_storage(Theirs)
+        alice = storage.for_user("alice")
+        ada = alice.collection("theirs").load(1)
+        upstream.records["/people"][0]["age"] = 38
+        upstream.then(answer(412))
+        ada.save(age=41, nonce=nonce)
+        alice.collection("theirs").fetch().get(1).save(age=41, nonce=nonce)
+        assert upstream.find("/people", 1)["age"] == 38  # type: ignore[index]
 
 
 class TestThatJoinedInAnAdoption:
