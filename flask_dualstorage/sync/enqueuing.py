@@ -259,7 +259,7 @@ def vanish(change: OwnerTransaction, write: Write) -> list[Write]:
     behind = [each for each in change.lane(write.store, write.record_id) if each.seq > write.seq]
     gone = [change.discard(write, "Taken back before it was sent.")]
     if write.kind is not Kind.CREATE:
-        _put_behind_on(change, write.base, behind)
+        put_behind_on(change, write.base, behind)
         return gone
     gone += [change.discard(each, "Its record was given up before it was sent.") for each in behind]
     path = references.record_path(write.url, write.record_id) if write.record_id != "" else write.url
@@ -272,8 +272,8 @@ def vanish(change: OwnerTransaction, write: Write) -> list[Write]:
     return gone
 
 
-def _put_behind_on(change: OwnerTransaction, base: Attributes | None, behind: Sequence[Write]) -> None:
-    """Take what was discarded out of the writes behind it, each of which was made on the one before."""
+def put_behind_on(change: OwnerTransaction, base: Attributes | None, behind: Sequence[Write]) -> None:
+    """Lay writes over what goes before them now: each of them was made on the one before."""
     for write in behind:
         if write.frozen or write.attributes is None:
             return
