@@ -254,6 +254,23 @@ SENT_ONCE = [
         f"{_WRITING}::TestForms::test_double_clicked_online_it_is_one_record",
     ),
     Mutant(
+        "what a form made is pruned before the form",
+        "A form that is sent twice is one write, as long as the form is taken (§8)",
+        "flask_dualstorage/storage/outbox.py",
+        "self._connection.run(_PRUNE_SETTLED,",
+        "self._connection.run(_PRUNE,",
+        "tests/integration/test_forms.py::TestRemembered::test_as_long_as_the_form_is_taken",
+    ),
+    Mutant(
+        "an adopted write in doubt goes last",
+        "A frozen write is the head of its lane, adopted or not (§4.4)",
+        "flask_dualstorage/sync/adopting.py",
+        "    second.reorder([first.give(write, second), *behind])\n",
+        "    first.give(write, second)\n",
+        "tests/integration/test_adopting.py::TestAVisitorsWriteInDoubt"
+        "::test_does_not_undo_the_accounts_own_edit[True]",
+    ),
+    Mutant(
         "form forgotten when its record is numbered",
         "A form that is sent twice is one write, whichever of its record's ids the app has by then (§8)",
         "flask_dualstorage/sync/writing.py",
