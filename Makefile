@@ -1,8 +1,10 @@
-# make demo | test | tour | mutants | check | clean. The first three need only make and Python 3.11 or newer:
+# make demo | test | tour | mutants | bench | check | clean. The first three need only make and Python 3.11 or newer:
 # they make .venv and install into it by themselves, and again when pyproject.toml changes.
 
 VENV := .venv
 BIN := $(VENV)/bin
+# The peers that the benchmarks measure against need not be here for anything else.
+BENCH := .cache/benchmarks
 # Passed on to pytest: make test ARGS="tests/unit -k routing"
 ARGS ?=
 # What make demo listens on: make demo PORT=8000
@@ -12,7 +14,7 @@ export UPSTREAM_CONTROL_PORT ?= 5052
 # What it talks to: make demo UPSTREAM=kinto, drf, or json_server (installed into .cache at the first start)
 export UPSTREAM ?= example
 
-.PHONY: demo test soak tour mutants check lint format types layers dev clean
+.PHONY: demo test soak tour mutants bench check lint format types layers dev clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed
@@ -32,6 +34,11 @@ mutants: $(VENV)/installed-dev
 soak: export SOAK_SECONDS ?= 600
 soak: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -p no:randomly -o faulthandler_timeout=0 tests/machine/test_machine.py -k soak $(ARGS)
+
+# Speed, against goals and peers, in a few minutes: writes docs/performance.md and README's table. FULL=1: as many rounds of
+# what takes long. ARGS="reads flushes" measures those alone, and writes nothing.
+bench: $(BENCH)/installed
+	$(BENCH)/bin/python -m benchmarks $(if $(FULL),--full) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ARGS),$(ARGS),--write)
 
 # One target a gate: with --keep-going, one that fails does not hide another.
 check: lint format types layers
@@ -56,24 +63,29 @@ clean:
 
 # Two stamps, so that the demo does not wait for the tools of the tests. The second covers the first.
 $(VENV)/installed: pyproject.toml
-	$(make-venv)
+	$(call make-venv,$(VENV))
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml
-	$(make-venv)
+	$(call make-venv,$(VENV))
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $(VENV)/installed $@
 
+$(BENCH)/installed: pyproject.toml benchmarks/requirements.txt
+	$(call make-venv,$(BENCH))
+	$(BENCH)/bin/python -m pip install --quiet --editable '.[redis]' --requirement benchmarks/requirements.txt
+	@touch $@
+
 # PYTHON=... chooses one; otherwise the first that is new enough. A .venv whose Python went away is made anew.
 define make-venv
-@$(BIN)/python -m pip --version >/dev/null 2>&1 && exit 0; \
+@$(1)/bin/python -m pip --version >/dev/null 2>&1 && exit 0; \
 for python in $(if $(PYTHON),$(PYTHON),python3 python3.11 python3.12 python3.13 python3.14 python); do \
   "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
   "$$python" -c 'import ensurepip, venv' 2>/dev/null || { \
     echo "$$python can not make virtual environments: install its venv module (Debian: apt install python3-venv)." >&2; exit 1; }; \
-  echo "Making $(VENV) with $$("$$python" --version), installing ..."; \
-  exec "$$python" -m venv --clear $(VENV); \
+  echo "Making $(1) with $$("$$python" --version), installing ..."; \
+  exec "$$python" -m venv --clear $(1); \
 done; \
 echo "No Python 3.11 or newer found$(if $(PYTHON), as $(PYTHON)). Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1
 endef
