@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..types import Answer, Attributes, Failure, Json
 from .outcomes import body_of, strong_validator
@@ -164,9 +165,22 @@ def about_habits(diagnosis: Diagnosis, headers: Mapping[str, str]) -> None:
 
 
 def slash_wanted(without: Answer | Failure, with_slash: Answer | Failure) -> bool | None:
-    """Say whether paths must end in a slash: None where both forms are answered, or neither is."""
+    """Say whether paths must end in a slash: None where both forms are answered, or neither is.
+
+    A read follows where it is redirected to; a write must not, so that there the slash is wanted all the same.
+    """
+    if isinstance(without, Answer) and is_success(without) and urlsplit(without.url).path.endswith("/"):
+        return True
     plain, slashed = is_success(without), is_success(with_slash)
     return None if plain is slashed else slashed
+
+
+def another_version(etag: str) -> str:
+    """Give an ETag of the same make that is not this one: its last letter or digit is another."""
+    for place in range(len(etag) - 1, -1, -1):
+        if etag[place].isalnum():
+            return f"{etag[:place]}{'1' if etag[place] == '0' else '0'}{etag[place + 1 :]}"
+    return '"0"'
 
 
 def create_is_safe(first: Answer | Failure, second: Answer | Failure, ids: Sequence[Any]) -> bool | None:

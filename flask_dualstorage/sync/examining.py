@@ -61,7 +61,7 @@ class Examination:
         if wanted:
             self._slash = "/"
             self.diagnosis.dialect["slash"] = "True"
-            self.diagnosis.note(f"Paths must end in a slash: without it {base} gives {describe(plain)}.")
+            self.diagnosis.note(f"Paths must end in a slash: without it {base} is redirected or not there.")
         answer = slashed if wanted else plain
         if isinstance(answer, Failure) or not is_success(answer):
             self.diagnosis.risk(f"The list could not be read: {describe(answer)}.")
@@ -175,13 +175,14 @@ class Examination:
 
     def _try_versions(self, data: Attributes, record_id: RecordId) -> None:
         answer = self._ask("GET", self._path(record_id))
-        if isinstance(answer, Failure) or strong_validator(answer.headers) is None:
+        etag = None if isinstance(answer, Failure) else strong_validator(answer.headers)
+        if etag is None:
             self.diagnosis.risk(
                 "No strong ETag: two people who edit one record overwrite each other, unless a version field is "
                 "declared (version_attribute) or read_before_write is on."
             )
             return
-        wrong = self._write("PUT", record_id, data, {"If-Match": '"no-such-version"'})
+        wrong = self._write("PUT", record_id, data, {"If-Match": diagnosis.another_version(etag)})
         if isinstance(wrong, Answer) and wrong.status_code in (409, 412):
             self.diagnosis.good(f"It minds If-Match: another version gives {wrong.status_code}.")
         else:
