@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
@@ -56,6 +57,8 @@ class People(Collection):
     store_name = "/people"
     dialect = DECLARED.dialect
     model = Person
+    # The pending page leads back here with what the upstream refused.
+    edit_endpoint = "directory.edit_person"
 
 
 @dualstorage.register
@@ -66,6 +69,7 @@ class Notes(Collection):
     store_name = "/people/{person_id}/notes"
     dialect = DECLARED.notes_dialect or DECLARED.dialect
     model = Note
+    edit_endpoint = "directory.edit_note"
 
 
 @dualstorage.upstream_auth
@@ -119,7 +123,7 @@ def show_person(person_id: str) -> str:
 @directory.route("/people/new", methods=["GET", "POST"])
 def create_person() -> ResponseReturnValue:
     """Create a person."""
-    values = typed(PERSON_FIELDS)
+    values = entered(PERSON_FIELDS)
     if request.method == "GET":
         return render_template("person_form.html", person=None, values=values)
     try:
@@ -135,13 +139,15 @@ def edit_person(person_id: str) -> ResponseReturnValue:
     """Edit a person."""
     person = find_person(person_id)
     if request.method == "GET":
-        return render_template("person_form.html", person=person, values=person)
-    values = typed(PERSON_FIELDS)
+        return opened("person_form.html", person, person=person)
+    values = entered(PERSON_FIELDS)
     try:
-        person.save(values, nonce=request.form["dualstorage_nonce"])
+        refused = save(person, values)
     except (UpstreamError, ValidationFailed) as refusal:
         return again("person_form.html", refusal, person=person, values=values)
-    tell(person, f"{person['name']} was saved.")
+    if refused:
+        return opened("person_form.html", person, person=person), 422
+    tell(find_person(person_id), f"{values['name']} was saved.")
     return redirect(url_for(".show_person", person_id=person.id), 303)
 
 
@@ -171,7 +177,7 @@ def create_note(person_id: str) -> ResponseReturnValue:
     person = find_person(person_id)
     if request.method == "GET":
         return redirect(url_for(".show_person", person_id=person.id, _anchor="new-note"))
-    values = typed(NOTE_FIELDS)
+    values = entered(NOTE_FIELDS)
     try:
         note = notes_of(person).create(values, nonce=request.form["dualstorage_nonce"])
     except (UpstreamError, ValidationFailed) as refusal:
@@ -186,13 +192,15 @@ def edit_note(person_id: str, note_id: str) -> ResponseReturnValue:
     person = find_person(person_id)
     note = find_note(person, note_id)
     if request.method == "GET":
-        return render_template("note_form.html", person=person, note=note, values=note)
-    values = typed(NOTE_FIELDS)
+        return opened("note_form.html", note, person=person, note=note)
+    values = entered(NOTE_FIELDS)
     try:
-        note.save(values, nonce=request.form["dualstorage_nonce"])
+        refused = save(note, values)
     except (UpstreamError, ValidationFailed) as refusal:
         return again("note_form.html", refusal, person=person, note=note, values=values)
-    tell(note, "The note was saved.")
+    if refused:
+        return opened("note_form.html", note, person=person, note=note), 422
+    tell(find_note(person, note_id), "The note was saved.")
     return redirect(url_for(".show_person", person_id=person.id, _anchor="notes"), 303)
 
 
@@ -229,7 +237,6 @@ def discard(write_id: str) -> ResponseReturnValue:
     return redirect(url_for(".index"), 303)
 
 
-@directory.app_template_global()
 def page_of(kind: str, store: str, record_id: str | int) -> str:
     """The page on which the change of a person or a note shows, and can be decided."""
     if store != "/people":
@@ -264,9 +271,27 @@ def deletions(store: str) -> list[PendingWrite]:
     return [write for write in dualstorage.pending() if write.kind == "delete" and write.store == store]
 
 
-def typed(fields: tuple[str, ...]) -> Form:
+def entered(fields: tuple[str, ...]) -> Form:
     """What was typed into the form. Browsers send line breaks as CR LF, whatever they were before."""
     return {name: request.form.get(name, "").strip().replace("\r\n", "\n") for name in fields}
+
+
+def opened(template: str, model: Model, **shown: Any) -> str:
+    """The form with the record; or, where it was opened to correct a change, with what was typed and what is wrong."""
+    typed = dualstorage.typed()
+    if typed is None:
+        return render_template(template, **shown, values=model)
+    why = "The directory service did not take this." if typed.write.state == "rejected" else "This is not sent yet."
+    return render_template(template, **shown, values=typed.attributes, errors=at_fields(typed.errors), verdict=why)
+
+
+def save(model: Model, values: Form) -> bool:
+    """Save it: into the change that the form was opened to correct, if it was. True where it was refused again."""
+    typed = dualstorage.typed()
+    if typed is None:
+        model.save(values, nonce=request.form["dualstorage_nonce"])
+        return False
+    return dualstorage.edit(typed.id, values).state == "rejected"
 
 
 def again(template: str, refusal: Refusal, **shown: Any) -> ResponseReturnValue:
@@ -294,8 +319,12 @@ def errors_of(refusal: Refusal | None) -> dict[str, list[str]]:
     if refusal is None:
         return {}
     known = refusal.errors if isinstance(refusal, Rejected | ValidationFailed) else {}
-    errors = {name if name in (*PERSON_FIELDS, *NOTE_FIELDS) else "": texts for name, texts in known.items()}
-    return errors or {"": [str(refusal)]}
+    return at_fields(known) or {"": [str(refusal)]}
+
+
+def at_fields(errors: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Errors by the field that shows them; under the empty name those that none does."""
+    return {name if name in (*PERSON_FIELDS, *NOTE_FIELDS) else "": texts for name, texts in errors.items()}
 
 
 def deleted(model: Model | None, name: str, back: str) -> ResponseReturnValue:

@@ -345,17 +345,34 @@ class TestPluggedOut:
         upstream.turn(state="in")
         assert "1 change was refused" in me.sync().text
         waiting = me.get("/dualstorage/")
-        assert "These need you Kathleen Booth" in waiting.text
-        page = me.get(waiting.link("Kathleen Booth"))
-        assert page.path == old
-        assert "The directory service refused this change." in page.text
-        assert "email: Must look like name@host.example." in page.text
-        worse = me.fill_in(f"{old}/edit", **{**BOOTH, "email": "elsewhere"})
+        form = me.get(waiting.link("Back to the form"))
+        assert form.path == f"{old}/edit"
+        assert (form.value_of("name"), form.value_of("email")) == ("Kathleen Booth", "nowhere")
+        assert "E-mail ✗ Must look like name@host.example." in form.text
+        write = re.search(r'name="dualstorage_write" value="([^"]+)"', form.source)
+        assert write
+        known = {"dualstorage_nonce": form.nonce, "dualstorage_write": write[1]}
+        worse = me.post(form.path, **known, **{**BOOTH, "email": "elsewhere"})
         assert (worse.status, worse.value_of("email")) == (422, "elsewhere")
-        assert "This is kept here, but the directory service does not take it." in worse.text
-        mended = me.fill_in(f"{old}/edit", **BOOTH)
+        assert "E-mail ✗ Must look like name@host.example." in worse.text
+        mended = me.post(form.path, **known, **BOOTH)
         assert (mended.path, "The directory service has it." in mended.text) == ("/people/13", True)
         assert [person["email"] for person in upstream.named("Kathleen Booth")] == ["k@birkbeck.example"]
+
+    def test_what_is_refused_later_shows_on_the_record_too(self, me: Browser, upstream: Upstream) -> None:
+        me.get("/"), me.get("/people/1/edit")
+        upstream.turn(state="out")
+        me.fill_in("/people/1/edit", name="Ada", email="nowhere")
+        upstream.turn(state="in")
+        me.sync()
+        page = me.get("/people/1")
+        assert "The directory service refused this change." in page.text
+        assert "email: Must look like name@host.example." in page.text
+        worse = me.fill_in("/people/1/edit", name="Ada", email="elsewhere")
+        assert (worse.status, worse.value_of("email")) == (422, "elsewhere")
+        assert "This is kept here, but the directory service does not take it." in worse.text
+        assert me.fill_in("/people/1/edit", name="Ada", email="ada@host.example").status == 200
+        assert upstream.has("/people/1")["email"] == "ada@host.example"
 
     def test_a_save_without_an_answer_is_kept_and_applied_once(self, me: Browser, upstream: Upstream) -> None:
         me.get("/")
