@@ -267,8 +267,7 @@ SENT_ONCE = [
         "flask_dualstorage/sync/adopting.py",
         "    second.reorder([first.give(write, second), *behind])\n",
         "    first.give(write, second)\n",
-        "tests/integration/test_adopting.py::TestAVisitorsWriteInDoubt"
-        "::test_does_not_undo_the_accounts_own_edit[True]",
+        "tests/integration/test_adopting.py::TestAVisitorsWriteInDoubt::test_does_not_undo_the_accounts_own_edit[True]",
     ),
     Mutant(
         "form forgotten when its record is numbered",
