@@ -14,7 +14,7 @@ export UPSTREAM_CONTROL_PORT ?= 5052
 # What it talks to: make demo UPSTREAM=kinto, drf, or json_server (installed into .cache at the first start)
 export UPSTREAM ?= example
 
-.PHONY: demo test soak tour mutants bench check lint format types layers dev clean
+.PHONY: demo test screenshots soak tour mutants bench check lint format types layers dev clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed
@@ -25,6 +25,10 @@ tour: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+# The pictures in docs/pending-page.md, taken anew (with a Chromium: apt install chromium).
+screenshots: $(VENV)/installed-dev
+	$(BIN)/python -m tests.browser.screenshots
 
 # Break one rule after the other, and see that a test notices: make mutants ARGS="breaker lease" for those alone.
 mutants: $(VENV)/installed-dev

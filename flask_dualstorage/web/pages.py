@@ -40,7 +40,11 @@ def edit(write_id: str) -> ResponseReturnValue:
     write, _ = find(write_id)
     if str(write.state) in _SETTLED or write.attributes is None or str(write.state) == "conflict":
         return redirect(url_for(".show", write_id=write.id), 303)
-    return _edit_page(write, errors_of(write))
+    errors = errors_of(write)
+    if errors:
+        refused = text("The upstream service did not take this. Correct what is marked, then save.")
+        errors = {**errors, "": [refused, *errors.get("", [])]}
+    return _edit_page(write, errors)
 
 
 @with_problems
@@ -208,13 +212,15 @@ def _write_page(
     write: Any, writes: Sequence[Any], errors: Mapping[str, list[str]] | None = None, status: int = 200
 ) -> ResponseReturnValue:
     conflict = str(write.state) == "conflict"
+    questions = questions_of(write, request.form if errors else None, errors) if conflict else []
+    asked = {question.label for question in questions}
     told = by_field(errors_of(write) if not conflict else {}, write.attributes or {})
     page = render_template(
         "dualstorage/write.html",
         write=write,
         writes=writes,
-        sides=sides_of(write, key_of(write)),
-        questions=questions_of(write, request.form if errors else None, errors) if conflict else [],
+        sides=[row for row in sides_of(write, key_of(write)) if row["label"] not in asked],
+        questions=questions,
         field_errors=told,
         errors=(errors or {}).get("", []),
         wrong=bool(errors),

@@ -1,0 +1,1 @@
+"""A real Chromium on the example app, and the screenshots of the docs."""
