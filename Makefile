@@ -1,4 +1,4 @@
-# make demo | test | tour | mutants | bench | check | clean. The first three need only make and Python 3.11 or newer:
+# make demo | test | tour | screenshots | mutants | bench | check | clean. The first three need only make and Python 3.11 or newer:
 # they make .venv and install into it by themselves, and again when pyproject.toml changes.
 
 VENV := .venv

@@ -292,8 +292,7 @@ class TestPending:
             "Not tried again by itself before: 2026-01-02 04:00 UTC",
             "Change of 7: Turing age /people 2026-01-02 03:04 UTC ✗ refused 422 age is &lt; 0 "
             "Correct it : Change of 7: Turing",
-            "Change of 7: Turing age /people 2026-01-02 03:04 UTC ✗ refused Invalid "
-            "Correct it : Change of 7: Turing",
+            "Change of 7: Turing age /people 2026-01-02 03:04 UTC ✗ refused Invalid Correct it : Change of 7: Turing",
         ]
         assert '<a href="/dualstorage/writes/w1">' in page
 
