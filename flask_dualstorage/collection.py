@@ -17,6 +17,7 @@ from .model import Freshness, Home, Model, Timeout, ask, load, numbered, seconds
 from .policy.listing import matches_by_fields
 from .policy.merging import is_policy
 from .policy.paging import Page, page_of
+from .policy.routing import store_at
 from .policy.values import check_id, has_all
 from .policy.views import Seen, key_of
 from .sync import freshening, reading
@@ -420,7 +421,8 @@ class Collection:
         if self._declared is None:
             self.params = {name: numbered(self._home, value) for name, value in self.params.items()}
             url = self._filled_url()
-            store = self._filled(ask(self.store_name) or ask(self._blank().store_name) or url)
+            named = ask(self.store_name) or ask(self._blank().store_name)
+            store = self._filled(named) if named else store_at(url, self.upstream)
             self._declared = self._make_declaration(url, store)
         return self._declared
 

@@ -13,6 +13,7 @@ from .errors import CollectionUnknown, ConfigurationError, ValidationFailed
 from .model import Home, Model, ask
 from .policy.coalescing import Edit
 from .policy.diagnosis import Diagnosis
+from .policy.routing import store_at
 from .policy.values import check_attributes, check_id
 from .sync import adopting, deciding
 from .sync.autosync import note_waiting
@@ -295,7 +296,7 @@ class UserStorage:
         def declared() -> Declaration:
             return Declaration(
                 collection=_MODEL + cls.__name__,
-                store=str(ask(blank.store_name) or ("/" + str(root or url).strip("/"))),
+                store=str(ask(blank.store_name) or store_at("/" + str(root or url).strip("/"), cls.upstream)),
                 url=path,
                 upstream=cls.upstream,
                 id_attribute=cls.id_attribute or dialect.id_attribute,

@@ -25,3 +25,11 @@ def route(*, local: bool, remote: bool, call_remote: bool) -> Route:
     if local:
         return Route.LOCAL
     return Route.DUAL if call_remote else Route.DEFERRED
+
+
+def store_at(url: str, upstream: str) -> str:
+    """Name the store of a URL where the app names none: the same URL of another upstream holds other records.
+
+    The URL comes first, so that a nested store moves with its parent. No URL holds a space.
+    """
+    return url if upstream == "default" else f"{url} ({upstream})"
