@@ -15,7 +15,7 @@ from .config import Config, read_config
 from .errors import ConfigurationError, OutboxUnavailable, RecordGone
 from .model import Model
 from .policy.diagnosis import Diagnosis, Setup, about_setup
-from .storage.base import Backend, Bases, eviction_of, find_backend
+from .storage.base import Backend, Bases, eviction_of, find_backend, namespace_of
 from .storage.database import Database
 from .storage.outbox import Outbox
 from .sync.after import After
@@ -214,13 +214,15 @@ class AppDualStorage(_Desk):
         self.registry = registry
         self._hooks = hooks
         database = Database(config.database_url, time.time)
+        default = config.upstreams.get("default")
+        namespace = namespace_of(app.name, config.database_url, "" if default is None else default.url)
         self.engine = Engine(
             app=app,
             config=config,
             clock=time.time,
             ticks=time.monotonic,
             outbox=Outbox(database),
-            bases=Bases(app.name, lambda: self._find_cache(cache), config.cache_timeout),
+            bases=Bases(namespace, lambda: self._find_cache(cache), config.cache_timeout),
             declaration=self._declaration,
             hooks=hooks,
             memo=self._memo,

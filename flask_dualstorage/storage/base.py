@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
+from sqlalchemy.engine import make_url
 
 from ..errors import ConfigurationError
 from ..logs import log
@@ -39,10 +40,13 @@ class Backend(Protocol):
 
 
 class Bases:
-    """The cached envelopes of every owner. ``find`` gives the backend at first use, in any order of ``init_app``."""
+    """The cached envelopes of every owner. ``find`` gives the backend at first use, in any order of ``init_app``.
 
-    def __init__(self, app_name: str, find: Callable[[], Backend], timeout: float) -> None:
-        self._app_name = app_name
+    ``namespace`` tells this app from others that use the same cache.
+    """
+
+    def __init__(self, namespace: str, find: Callable[[], Backend], timeout: float) -> None:
+        self._namespace = namespace
         self._find = find
         self._timeout = timeout
         self._backend: Backend | None = None
@@ -138,20 +142,27 @@ class Bases:
             log.warning("cache claim failed, taken as ours: %s: %s", type(error).__name__, error)
             return True
 
-    def open_until(self, upstream: str) -> float:
-        """Give until when some worker's breaker for an upstream is open, clock seconds; 0 where none says so."""
+    def open_for(self, upstream: str, now: float) -> float:
+        """Give for how many seconds some worker's breaker for an upstream is open yet; 0 where none says so.
+
+        Never longer than that worker said: the clocks of two hosts may differ.
+        """
         try:
             # Also that there is no cache to be had: it is a write that looks here, and it needs none.
             value = self.backend.get(self._breaker_key(upstream))
         except Exception as error:  # noqa: BLE001  # as in get: each worker then finds out by itself
             log.warning("cache read failed, taken as a miss: %s: %s", type(error).__name__, error)
             return 0.0
-        return float(value) if isinstance(value, int | float) else 0.0
+        try:
+            until, seconds = map(float, str(value).split())
+        except ValueError:
+            return 0.0
+        return max(0.0, min(until - now, seconds))
 
     def put_open_until(self, upstream: str, until: float, seconds: float) -> None:
         """Let the other workers know that an upstream's breaker is open ``until``, ``seconds`` from now."""
         try:
-            self.backend.set(self._breaker_key(upstream), until, timeout=math.ceil(seconds))
+            self.backend.set(self._breaker_key(upstream), f"{until} {seconds}", timeout=math.ceil(seconds))
         except Exception as error:  # noqa: BLE001  # as above
             log.warning("cache write failed, other workers find out by themselves: %s: %s", type(error).__name__, error)
 
@@ -160,7 +171,7 @@ class Bases:
         self._delete(self._breaker_key(upstream))
 
     def _breaker_key(self, upstream: str) -> str:
-        return f"dualstorage:{self._app_name}:breaker:{_hash(upstream)}"
+        return f"dualstorage:{self._namespace}:breaker:{_hash(upstream)}"
 
     def _delete(self, key: str) -> None:
         try:
@@ -169,7 +180,17 @@ class Bases:
             log.warning("cache delete failed: %s: %s", type(error).__name__, error)
 
     def _key(self, owner: str, store: str, query: str) -> str:
-        return f"dualstorage:{self._app_name}:{_hash(owner)}:{_hash(store + chr(0) + query)}"
+        return f"dualstorage:{self._namespace}:{_hash(owner)}:{_hash(store + chr(0) + query)}"
+
+
+def namespace_of(app_name: str, database_url: str, upstream_url: str) -> str:
+    """Name an app among those that use one cache: many are called ``app``, and their users ``1`` and ``2``.
+
+    It is the same for all workers, which share the outbox; a password or driver that changes is no other app.
+    """
+    outbox = make_url(database_url)
+    place = (outbox.get_backend_name(), outbox.host, outbox.port, outbox.database, upstream_url)
+    return f"{app_name}:{_hash(repr(place))[:16]}"
 
 
 def _hash(text: str) -> str:

@@ -15,7 +15,7 @@ from ..config import Config, UpstreamConfig
 from ..dialect import Dialect
 from ..errors import ConfigurationError, NoCredentials
 from ..logs import log_failure
-from ..policy.backoff import LONGEST_RETRY_AFTER, wait_of
+from ..policy.backoff import wait_of
 from ..policy.hiding import Credential, credential_of, may_hide
 from ..policy.outcomes import is_reachable
 from ..policy.settling import Rules
@@ -208,9 +208,9 @@ class Engine:
 
     def _take_over(self, upstream: Upstream) -> None:
         """Hold back where another worker's breaker is open: its failures, or its ``Retry-After``, are for all."""
-        seconds = self.bases.open_until(upstream.shared_name) - self.clock()
+        seconds = self.bases.open_for(upstream.shared_name, self.clock())
         if seconds > 0:
-            upstream.breaker.hold(min(seconds, LONGEST_RETRY_AFTER))
+            upstream.breaker.hold(seconds)
             was, upstream.online = upstream.online, False
             self._tell(upstream.config.name, was, False)
 

@@ -145,9 +145,9 @@ class TestAllWorkers:
         self, worker: Worker, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ):
         storage = worker()
-        looks: list[str] = []
-        open_until = storage.engine.bases.open_until
-        monkeypatch.setattr(storage.engine.bases, "open_until", lambda name: looks.append(name) or open_until(name))
+        looks: list[tuple[Any, ...]] = []
+        open_for = storage.engine.bases.open_for
+        monkeypatch.setattr(storage.engine.bases, "open_for", lambda *asked: looks.append(asked) or open_for(*asked))
         people = storage.for_user("bob").collection("people")
         for _ in range(5):
             people.fetch()

@@ -104,8 +104,8 @@ def bases(watched: Watched) -> Bases:
     return bases_on(watched)
 
 
-def bases_on(backend: Backend, app_name: str = "app", timeout: float = MONTH) -> Bases:
-    return Bases(app_name, lambda: backend, timeout)
+def bases_on(backend: Backend, namespace: str = "app", timeout: float = MONTH) -> Bases:
+    return Bases(namespace, lambda: backend, timeout)
 
 
 def test_an_envelope_comes_back_as_it_was(bases: Bases):
