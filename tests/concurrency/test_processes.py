@@ -163,7 +163,7 @@ class People(Collection):
     model = Slow
 
 storage = writer.open_storage(*json.loads(sys.argv[1]))
-storage._registry.add(People)
+storage.registry.add(People)
 alice = storage.for_user("alice")
 alice.collection("people").create(name="parent", remote=False)
 applied = []
