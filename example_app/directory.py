@@ -57,6 +57,7 @@ class People(Collection):
     store_name = "/people"
     dialect = DECLARED.dialect
     model = Person
+    foresight = True
     # The pending page leads back here with what the upstream refused.
     edit_endpoint = "directory.edit_person"
 

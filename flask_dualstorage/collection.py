@@ -55,6 +55,8 @@ class Collection:
     version_attribute: ClassVar[str | None] = None
     read_before_write: ClassVar[bool] = False
     headers: ClassVar[Any] = None
+    #: Let ``model.others_pending`` tell that another owner has a pending write of the same record; never whose or what.
+    foresight: ClassVar[bool] = False
     #: The endpoint of the app's own form for a record, to which the pending page leads back (``ds.typed``).
     edit_endpoint: ClassVar[str | None] = None
     #: ``"app"``: read-only data that is the same for everybody, cached once for all users.
@@ -449,6 +451,7 @@ class Collection:
             conflict=self._conflict_policy(),
             read_before_write=self.read_before_write,
             read_only=self.scope == "app",
+            foresight=self.foresight,
             max_age=config.max_age if self.max_age is None else self.max_age,
             stale_while_revalidate=config.stale_while_revalidate
             if self.stale_while_revalidate is None
@@ -544,6 +547,7 @@ _TAKES: dict[str, tuple[str, Callable[[Any], Any]]] = {
         lambda value: value is None or is_policy(value),
     ),
     "read_before_write": ("True or False", lambda value: isinstance(value, bool)),
+    "foresight": ("True or False", lambda value: isinstance(value, bool)),
     "edit_endpoint": ("the name of an endpoint", lambda value: value is None or (isinstance(value, str) and value)),
     "scope": ("'user' or 'app'", lambda value: value in ("user", "app")),
     "app_credential": ("True or False", lambda value: isinstance(value, bool)),

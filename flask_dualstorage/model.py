@@ -174,6 +174,19 @@ class Model(Mapping[str, Json]):
         """Its pending write, or None."""
         return pending_write(self._write) if self._write is not None and self.dirty else None
 
+    @property
+    def others_pending(self) -> bool:
+        """Whether another owner has a pending write of the same record; only where its collection has ``foresight``.
+
+        One SELECT each time that it is asked, none otherwise. It never tells whose, nor what.
+        """
+        if self._home is None or self.is_new:
+            return False
+        declared = self._home.declared()
+        if not declared.foresight or self.id is None:
+            return False
+        return self._home.engine.outbox.others_pending(self._home.owner, declared.upstream, declared.store, self.id)
+
     def set(self, attributes: Mapping[str, Json] | None = None, /, **fields: Json) -> None:
         """Change attributes here only, until ``save`` [set]. Raises ``ValidationFailed`` for what is not JSON."""
         given = {**(attributes or {}), **fields}

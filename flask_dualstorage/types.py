@@ -261,6 +261,8 @@ class Declaration:
     #: Compare the record with the write's base before an update or delete goes out whose version is not known.
     read_before_write: bool = False
     read_only: bool = False
+    #: Whether a model tells that others have pending writes of its record.
+    foresight: bool = False
     max_age: float = 0.0
     stale_while_revalidate: float = 0.0
     headers: Callable[[], Mapping[str, str]] = _no_headers

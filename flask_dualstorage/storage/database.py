@@ -431,7 +431,10 @@ class Database:
             self._complete_first_version(connection)
         while version < schema.SCHEMA_VERSION:
             for statement in schema.UPGRADES[version]:
-                connection.exec_driver_sql(statement)
+                if isinstance(statement, str):
+                    connection.exec_driver_sql(statement)
+                else:
+                    connection.execute(statement)
             version += 1
             connection.execute(update(schema.schema_version).values(version=version))
         return version

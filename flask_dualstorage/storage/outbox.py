@@ -96,6 +96,12 @@ _MADE = Statement(_of_owner(_same(_write.c.record_id), _write.c.kind == Kind.CRE
 _is_under = func.substr(_write.c.url, 1, bindparam("length")) == bindparam("above")
 _HAS_UNDER = Statement(select(_write.c.id).where(_same(_write.c.owner), _unsettled, _is_under).limit(1))
 _UNDER = Statement(_of_owner(_write.c.settled_seq == UNSETTLED, _is_under))
+_OTHERS = Statement(
+    select(_write.c.id)
+    .where(_same(_write.c.record_id), _unsettled, _same(_write.c.store), _same(_write.c.upstream))
+    .where(_write.c.owner != bindparam("but"))
+    .limit(1)
+)
 _CREATE_AT = Statement(
     select(_write.c.id)
     .where(_same(_write.c.owner), _same(_write.c.record_id), _same(_write.c.url), _unsettled)
@@ -264,6 +270,11 @@ class Outbox:
         """Read one write of this owner, whatever its state."""
         rows = self.database.read(_BY_ID, {"owner": owner, "id": write_id})
         return _to_write(rows[0]) if rows else None
+
+    def others_pending(self, owner: str, upstream: str, store: str, record_id: RecordId) -> bool:
+        """Say whether anybody but this owner has an unsettled write of a record."""
+        values = {"but": owner, "upstream": upstream, "store": store, "record_id": str(record_id)}
+        return bool(self.database.read(_OTHERS, values))
 
     def counts(self, owner: str) -> list[tuple[str, State, int, float]]:
         """Count an owner's unsettled writes: (store, state, how many, when the oldest was made)."""

@@ -18,12 +18,13 @@ from sqlalchemy import (
     Text,
 )
 from sqlalchemy.dialects.mysql import LONGBLOB
+from sqlalchemy.schema import CreateIndex, DDLElement, DropIndex
 
 #: The version of the tables below; a database of a newer one is refused.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: How the tables of an older release become these: the version they have, and the statements that lead to the next.
 #: All of it in one transaction, where the database can. A file of each version stays in tests/contract/databases.
-UPGRADES: dict[int, tuple[str, ...]] = {
+UPGRADES: dict[int, tuple[str | DDLElement, ...]] = {
     1: ("ALTER TABLE alias DROP COLUMN store", "ALTER TABLE nonce ADD COLUMN sent VARCHAR(64)"),
 }
 #: Columns that tables of version 1 may lack: it stood in three forms on main before it was counted.
@@ -110,14 +111,17 @@ write = Table(
 Index("write_by_id", write.c.id, unique=True)
 # The view of a store, in one range: what was settled after the base began, and what is not settled.
 Index("write_by_store", write.c.owner, write.c.store, write.c.settled_seq, mysql_length={"owner": 128, "store": 255})
-# A lane, in one range.
-Index(
+# A lane, in one range. The record comes first, so that other owners' writes of it are in one range too.
+_by_record = Index(
     "write_by_record",
-    write.c.owner,
     write.c.record_id,
+    write.c.owner,
+    write.c.store,
     write.c.settled_seq,
-    mysql_length={"owner": 128, "record_id": 191},
+    mysql_length={"owner": 128, "record_id": 191, "store": 255},
 )
+# MariaDB commits each statement by itself: either may have been done before.
+UPGRADES[2] = (DropIndex(_by_record, if_exists=True), CreateIndex(_by_record, if_not_exists=True))
 # What an owner has pending, and whose is due.
 Index("write_by_state", write.c.owner, write.c.settled_seq, write.c.state, mysql_length={"owner": 128})
 

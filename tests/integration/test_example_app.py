@@ -469,6 +469,19 @@ class TestUsers:
         assert upstream.named("Kathleen Booth") == []
         assert "1 change was sent" in ada.sync().text
 
+    def test_are_told_that_another_s_change_of_a_person_waits_and_no_more(
+        self, ada: Browser, me: Browser, upstream: Upstream
+    ) -> None:
+        me.post("/login", user="grace")
+        ada.get("/people/1"), me.get("/people/1")
+        upstream.turn(state="out")
+        ada.fill_in("/people/1/edit", name="Secret")
+        told = me.get("/people/1").text
+        assert "Somebody else has a change of this record that is not sent yet." in told
+        assert "Secret" not in told
+        for browser, path in ((me, "/people/2"), (ada, "/people/1")):
+            assert "Somebody else has" not in browser.get(path).text
+
     def test_log_in_adopts_what_the_visitor_typed(self, me: Browser, upstream: Upstream) -> None:
         me.get("/")
         upstream.turn(state="out")
