@@ -74,6 +74,8 @@ class Ledger:
         self.dead_values: set[Any] = set()
         self.heirs: dict[str, str] = {}
         self.adopted: set[tuple[str, str]] = set()
+        #: Who told the upstream each version of a record; None: somebody else.
+        self.callers: dict[Place, list[str | None]] = {}
         #: A worker that lost its lease is sending: what it brings may be out of date.
         self.zombie = False
         self.now = 0
@@ -195,6 +197,7 @@ class Ledger:
 
     def changed(self, caller: str | None, place: Place, before: Record | None, after: Record | None) -> None:
         """Something changed upstream."""
+        self.callers.setdefault(place, []).append(caller)
         if before is None:
             self._made(caller, place, after or {})
         ref = self.by_place[place]
@@ -270,11 +273,12 @@ class Ledger:
 
     # --- the checks ----------------------------------------------------------------------------------------------
 
-    def told_upstream(self, ref: Ref, name: str, value: Any) -> int | None:
-        """The first version upstream that held ``value``; None: none ever did."""
+    def told_upstream(self, ref: Ref, name: str, value: Any, but_by: Iterable[str] = ()) -> int | None:
+        """The first version upstream that held ``value`` (and was not told ``but_by`` these); None: none ever did."""
         for place in ref.made:
             for version, record in enumerate(self.upstream.history[place]):
-                if record is not None and self.same(record.get(name), value):
+                held = record is not None and self.same(record.get(name), value)
+                if held and self.callers[place][version] not in but_by:
                     return version
         return None
 
@@ -380,7 +384,9 @@ class Ledger:
         pending_too = any(write.attributes and self.same(write.attributes.get(name), value) for write in lane)
         assert versions or pending_too, f"{owner} sees {value} in {ref}.{name}, which nobody told upstream"
         if name in wanted.fields and versions and not lane and not ref.contested and len(ref.made) == 1:
-            told = self.told_upstream(ref, name, wanted.fields[name][0])
+            # What a visitor applied before the log-in is no news to the account's own copy, until its next fetch.
+            visitors = {first for first, second in self.adopted if second == owner}
+            told = self.told_upstream(ref, name, wanted.fields[name][0], but_by=visitors)
             assert told is None or told <= max(versions), f"{owner} set {ref}.{name} {wanted}, sees an older {value}"
 
 
