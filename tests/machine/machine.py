@@ -259,6 +259,9 @@ class Machine(RuleBasedStateMachine):
         chosen = self.forms[form % len(self.forms)]
         if chosen.accepted and self._was_discarded(chosen):
             self._made_anew(chosen)
+            if chosen.kind is Kind.CREATE:
+                # A tab that still shows the one that was taken back knows it by an id that stays refused.
+                self._close_tabs_of({chosen.ref})
         here = self.processes[process]
         if chosen.kind is Kind.CREATE:
             if chosen.ref.parent is None or not self.ledger.is_given_up(
@@ -666,8 +669,10 @@ class Machine(RuleBasedStateMachine):
     def _given_up(self, owner: str, writes: list[Write]) -> None:
         """What was given up is not shown any more: a tab that still does is loaded anew before its next save."""
         self.ledger.given_up(owner, writes)
-        gone = {self.ledger.ref_of(write) for write in writes}
-        self.tabs = deque((tab for tab in self.tabs if tab.ref not in gone), maxlen=TABS)
+        self._close_tabs_of({self.ledger.ref_of(write) for write in writes})
+
+    def _close_tabs_of(self, refs: set[Ref]) -> None:
+        self.tabs = deque((tab for tab in self.tabs if tab.ref not in refs), maxlen=TABS)
 
     # --- calls that may fail -------------------------------------------------------------------------------------
 
