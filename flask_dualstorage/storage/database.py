@@ -23,6 +23,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from ..errors import ConfigurationError, OutboxUnavailable
 from . import schema
+from .turns import Turns
 
 _BUSY_SECONDS = 10.0
 #: How often a process tries to switch a new SQLite file to WAL while others do: more than there are workers.
@@ -139,7 +140,7 @@ class Database:
 
     def _renew_locks(self) -> None:
         # Taken in this order, where both are.
-        self._writing = threading.Lock()
+        self._writing = Turns()
         self._opening = threading.RLock()
 
     @property
