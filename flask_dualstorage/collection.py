@@ -413,17 +413,22 @@ class Collection:
         return self.model(home=self._home)
 
     def _is_local(self) -> bool:
-        return bool(ask(self.local)) or bool(ask(self._blank().local))
+        return bool(ask(self.local) or self._of_model("local"))
 
     def _is_remote(self) -> bool:
-        return bool(ask(self.remote)) or bool(ask(self._blank().remote))
+        return bool(ask(self.remote) or self._of_model("remote"))
+
+    def _of_model(self, name: str) -> Any:
+        """Ask what the model declares; one is made for that only where it has to be asked."""
+        declared = getattr(self.model, name)
+        return declared if isinstance(declared, bool | str | None) else ask(getattr(self._blank(), name))
 
     def _declare(self) -> Declaration:
         """What the layers below must know; made once for this owner's call, and anew after a sync."""
         if self._declared is None:
             self.params = {name: numbered(self._home, value) for name, value in self.params.items()}
             url = self._filled_url()
-            named = ask(self.store_name) or ask(self._blank().store_name)
+            named = ask(self.store_name) or self._of_model("store_name")
             store = self._filled(named) if named else store_at(url, self.upstream)
             self._declared = self._make_declaration(url, store)
         return self._declared
@@ -466,7 +471,8 @@ class Collection:
 
     def _conflict_policy(self) -> Any:
         """Give the policy as it was declared: of a function without ``self`` no method is made."""
-        declared = inspect.getattr_static(type(self), "conflict")
+        # As it stands in the class: getattr would bind it.
+        declared = next(vars(cls)["conflict"] for cls in type(self).__mro__ if "conflict" in vars(cls))
         if declared is None:
             return self._engine.conflict_policy()
         if inspect.isfunction(declared) and declared.__code__.co_argcount > 3:

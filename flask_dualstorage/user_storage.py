@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from . import identity
@@ -56,6 +57,12 @@ class Registry:
                 f"{name!r} is registered already, as {known[name].__qualname__}; choose another name."
             )
         known[name] = cls
+
+
+@lru_cache(maxsize=256)
+def _plain(name: str) -> type[Collection]:
+    """Make the class of a collection that was not registered; kept, since making one costs more than a SELECT."""
+    return type("Plain", (Collection,), {"name": name})
 
 
 def check_scope(cls: type[Collection], hooks: Mapping[str, Any]) -> None:
@@ -258,8 +265,7 @@ class UserStorage:
             known = ", ".join(sorted(self._registry.collections)) or "none"
             raise CollectionUnknown(f"No collection {name!r} is registered; there are: {known}.")
         check_id(name, "collection")
-        plain: type[Collection] = type("Plain", (Collection,), {"name": name})
-        return plain(self._engine, self.owner, params, self._check_nonce, registered=False)
+        return _plain(name)(self._engine, self.owner, params, self._check_nonce, registered=False)
 
     def _owner_of(self, cls: type[Collection]) -> str:
         """Give whose copies these are."""

@@ -227,6 +227,8 @@ def same(one: Json, other: Json) -> bool:
         return True
     if one != other:
         return False
+    if type(one) is str:
+        return True
     # Equal to Python, which also takes True for 1: look for that alone.
     if isinstance(one, dict):
         return all(same(value, other[name]) for name, value in one.items())
@@ -249,5 +251,7 @@ def changes(base: Attributes | None, mine: Attributes) -> Attributes:
 
 def put_on(onto: Attributes, base: Attributes | None, mine: Attributes) -> Attributes:
     """Give ``onto`` with what ``mine`` did to ``base``: the fields that it set, without those that it left out."""
-    left_out = () if base is None else base.keys() - mine.keys()
-    return {name: value for name, value in onto.items() if name not in left_out} | changes(base, mine)
+    shown = {**onto, **changes(base, mine)}
+    for left_out in () if base is None else base.keys() - mine.keys():
+        shown.pop(left_out, None)
+    return shown

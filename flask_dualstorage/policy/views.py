@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from ..types import PENDING, Attributes, Envelope, Kind, RecordId, State, Write
 from .listing import EVERYTHING, Change, Listing, place, put_in_order
@@ -80,7 +81,7 @@ def _places(records: Sequence[Attributes], wanted: set[str], key: str | None) ->
     if key is None:
         return {"": 0} if records else {}
     ids: set[RecordId] = {*wanted, *(int(text) for text in wanted if is_number(text))}
-    found = [at for at, record in enumerate(records) if record.get(key) in ids]
+    found = [at for at, record_id in enumerate(map(itemgetter(key), records)) if record_id in ids]
     return {key_of(records[at], key): at for at in found}
 
 
