@@ -91,7 +91,7 @@ def _judged(policy: Policy, write: Write, theirs: Attributes | None, key: str | 
     if write.kind is Kind.DELETE and write.base is not None and same(write.base, theirs):
         return Verdict(Way.AGAIN, Kind.DELETE)
     if whole == "client":
-        return Verdict(Way.AGAIN, *with_mine(replace(write, theirs=theirs)))
+        return Verdict(Way.AGAIN, *with_mine(write._replace(theirs=theirs)))
     return _LOST if whole == "server" else _OWNER
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from urllib.parse import quote, unquote
 from uuid import uuid4
@@ -70,7 +70,7 @@ def moved(nested: Write, record: Write, new_id: RecordId) -> Write:
     was, now = (f"{record_path(record.url, each)}/" for each in (record.record_id, new_id))
     params = {name: new_id if str(value) == str(record.record_id) else value for name, value in nested.params.items()}
     store = now + nested.store.removeprefix(was) if nested.store.startswith(was) else nested.store
-    return replace(nested, url=now + nested.url.removeprefix(was), store=store, params=params)
+    return nested._replace(url=now + nested.url.removeprefix(was), store=store, params=params)
 
 
 def of_write(attributes: Attributes | None, url: str, own_id: RecordId) -> set[str]:

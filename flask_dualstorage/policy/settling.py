@@ -69,16 +69,16 @@ def _may_double(write: Write, rules: Rules, now: float) -> bool:
 
 def transition(write: Write, outcome: Outcome, rules: Rules, *, now: float, jitter: float) -> Write:
     """Give ``write`` as it is after any outcome but *applied*; ``jitter`` is in [0, 1)."""
-    told = replace(write, reason=outcome.reason, problem=outcome.problem or merge_note(write))
+    told = write._replace(reason=outcome.reason, problem=outcome.problem or merge_note(write))
     match outcome.meaning:
         case Meaning.UNREACHABLE | Meaning.NOT_NOW:
             return _queued_again(told, outcome, rules, now, jitter)
         case Meaning.UNAUTHORIZED:
-            return _thaw_unsent(replace(told, state=State.QUEUED, lease=0.0, not_before=now + UNAUTHORIZED_WAIT))
+            return _thaw_unsent(told._replace(state=State.QUEUED, lease=0.0, not_before=now + UNAUTHORIZED_WAIT))
         case Meaning.IN_DOUBT:
             return _in_doubt(told, outcome, rules, now, jitter)
         case Meaning.CONFLICT:
-            refused = _refused(replace(told, theirs=outcome.record, validator=outcome.validator), State.CONFLICT)
+            refused = _refused(told._replace(theirs=outcome.record, validator=outcome.validator), State.CONFLICT)
             return refused if outcome.verdict is None else _decided(write, refused, outcome.verdict)
         case Meaning.REJECTED:
             return _refused(told, State.REJECTED)
@@ -93,8 +93,7 @@ def _queued_again(write: Write, outcome: Outcome, rules: Rules, now: float, jitt
     """
     attempts = write.attempts + 1
     asked = 0.0 if outcome.retry_after is None else now + outcome.retry_after
-    queued = replace(
-        write,
+    queued = write._replace(
         state=State.QUEUED,
         lease=0.0,
         attempts=attempts,
@@ -104,9 +103,9 @@ def _queued_again(write: Write, outcome: Outcome, rules: Rules, now: float, jitt
     if outcome.unsent:
         return _thaw_unsent(queued)
     if outcome.meaning is Meaning.NOT_NOW:
-        return replace(queued, key_stays=True)
-    queued = replace(queued, may_have_arrived=True)
-    return replace(queued, lease=write.lease) if next_step(queued, rules, now) is Step.LOOK else queued
+        return queued._replace(key_stays=True)
+    queued = queued._replace(may_have_arrived=True)
+    return queued._replace(lease=write.lease) if next_step(queued, rules, now) is Step.LOOK else queued
 
 
 def _thaw_unsent(write: Write) -> Write:
@@ -119,17 +118,16 @@ def _refused(write: Write, state: State) -> Write:
 
     Only its last key is remembered, where an earlier send may have arrived: the answer to that one may come yet.
     """
-    refused = thaw(replace(write, state=state, lease=0.0, attempts=write.attempts + 1, not_before=None))
-    return replace(refused, key=write.key) if write.may_have_arrived else refused
+    refused = thaw(write._replace(state=state, lease=0.0, attempts=write.attempts + 1, not_before=None))
+    return refused._replace(key=write.key) if write.may_have_arrived else refused
 
 
 def _decided(before: Write, refused: Write, verdict: Verdict) -> Write:
     """What the policy decided: sent again on what the upstream holds, given up, or its owner's."""
-    told = replace(refused, reason=" ".join(filter(None, (refused.reason, verdict.reason))) or None)
+    told = refused._replace(reason=" ".join(filter(None, (refused.reason, verdict.reason))) or None)
     match verdict.way:
         case Way.AGAIN:
-            return replace(
-                told,
+            return told._replace(
                 state=State.QUEUED,
                 kind=verdict.kind,
                 attributes=verdict.wanted,
@@ -140,7 +138,7 @@ def _decided(before: Write, refused: Write, verdict: Verdict) -> Write:
                 problem=add_to_note(before, refused.problem, verdict),
             )
         case Way.DROP:
-            return replace(told, state=State.DISCARDED, reason=verdict.reason)
+            return told._replace(state=State.DISCARDED, reason=verdict.reason)
         case _:
             return told
 
@@ -154,8 +152,7 @@ def _in_doubt(write: Write, outcome: Outcome, rules: Rules, now: float, jitter: 
     attempts, doubts = write.attempts + 1, write.doubts + (0 if outcome.unsent else 1)
     safe = resend_is_safe(write, rules, now)
     goes_again = (safe or rules.in_doubt == "auto") and doubts < rules.max_attempts and not outcome.hold
-    return replace(
-        write,
+    return write._replace(
         state=State.IN_DOUBT,
         attempts=attempts,
         doubts=doubts,
@@ -167,8 +164,8 @@ def _in_doubt(write: Write, outcome: Outcome, rules: Rules, now: float, jitter: 
 
 def thaw(write: Write) -> Write:
     """Drop key and bytes: no byte of it ever arrived, or the refusal was definitive. The next send is a new request."""
-    return replace(
-        write, key=None, key_since=0.0, method=None, path=None, body=None, may_have_arrived=False, key_stays=False
+    return write._replace(
+        key=None, key_since=0.0, method=None, path=None, body=None, may_have_arrived=False, key_stays=False
     )
 
 
@@ -176,8 +173,7 @@ def applied(write: Write, outcome: Outcome, *, settled_seq: int, now: float) -> 
     """Give ``write`` as applied: what the upstream holds now is in ``theirs`` and ``validator``."""
     record_id = write.record_id if outcome.record_id is None else outcome.record_id
     note = merge_note(write)
-    return replace(
-        write,
+    return write._replace(
         state=State.APPLIED,
         record_id=record_id,
         theirs=None if write.kind is Kind.DELETE else outcome.record,
@@ -195,8 +191,8 @@ def applied(write: Write, outcome: Outcome, *, settled_seq: int, now: float) -> 
 
 def given_up(write: Write, reason: str, now: float) -> Write:
     """Give ``write`` as never to be sent; it lies over nothing any more."""
-    return replace(
-        write, state=State.DISCARDED, settled_seq=-1, settled_at=now, reason=reason, key=None, not_before=None
+    return write._replace(
+        state=State.DISCARDED, settled_seq=-1, settled_at=now, reason=reason, key=None, not_before=None
     )
 
 
@@ -206,13 +202,13 @@ def rebase(tail: Write, record: Attributes | None, validator: str | None) -> Wri
     A tail that changed nothing from the first is one that its collection keeps all the same, and stays.
     """
     if tail.kind is Kind.DELETE:
-        return replace(tail, base=record, validator=validator)
+        return tail._replace(base=record, validator=validator)
     if tail.kind is Kind.CREATE or record is None:
         return tail
     wanted = put_on(record, tail.base, tail.attributes or {})
     if same(wanted, record) and not same(tail.base, tail.attributes):
         return None
-    return replace(tail, base=record, attributes=wanted, validator=validator)
+    return tail._replace(base=record, attributes=wanted, validator=validator)
 
 
 def catch_up(write: Write, done: Sequence[Write]) -> Write:
@@ -230,4 +226,4 @@ def catch_up(write: Write, done: Sequence[Write]) -> Write:
         news = {name: value for name, value in changes(each.base, each.theirs).items() if name in known}
         mine = {**mine, **{name: value for name, value in news.items() if same(mine.get(name), base[name])}}
         base = {**base, **news}
-    return replace(write, base=base, attributes=mine)
+    return write._replace(base=base, attributes=mine)

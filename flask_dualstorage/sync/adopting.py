@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from ..errors import RecordGone, ValidationFailed
 from ..policy.coalescing import edit_of
@@ -38,7 +37,7 @@ def _hand_over(engine: Engine, first: OwnerTransaction, second: OwnerTransaction
     theirs = second.lane(write.store, write.record_id, since=0)
     if all(each.settled_seq < UNSETTLED for each in theirs):
         first.remove(write)
-        second.insert(catch_up(replace(write, owner=second.owner), theirs))
+        second.insert(catch_up(write._replace(owner=second.owner), theirs))
     elif write.frozen:
         _put_first(first, second, write)
     elif write.state is State.LOCAL:
@@ -58,7 +57,7 @@ def _put_first(first: OwnerTransaction, second: OwnerTransaction, write: Write) 
 
 def _join_local(first: OwnerTransaction, second: OwnerTransaction, write: Write) -> None:
     there = second.lane(write.store, write.record_id)[-1]
-    second.update(there, replace(there, attributes={**(there.attributes or {}), **(write.attributes or {})}))
+    second.update(there, there._replace(attributes={**(there.attributes or {}), **(write.attributes or {})}))
     second.form_made(there.id, write.id)
     first.remove(write)
 
@@ -71,7 +70,7 @@ def _join_lane(engine: Engine, first: OwnerTransaction, second: OwnerTransaction
         # Whatever its size: these writes were accepted already.
         joined = enqueue(second, entry, math.inf)
     except (RecordGone, ValidationFailed) as error:
-        refused = replace(write, owner=second.owner, state=State.REJECTED, not_before=None, reason=str(error))
+        refused = write._replace(owner=second.owner, state=State.REJECTED, not_before=None, reason=str(error))
         second.insert(thaw(refused))
         return
     second.form_made(NOTHING_LEFT if joined.write is None else joined.write.id, write.id)

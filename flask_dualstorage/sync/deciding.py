@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from ..errors import RecordGone, ValidationFailed, WriteBusy
 from ..policy.coalescing import Edit
@@ -43,11 +42,11 @@ def _again(write: Write) -> Write:
     if write.state is State.IN_DOUBT:
         if write.not_before is None:
             # It was held for its owner, who has answered the doubt by this.
-            write = replace(write, state=State.QUEUED, lease=0.0, may_have_arrived=False, key_stays=True)
-        return replace(write, not_before=AT_ONCE)
+            write = write._replace(state=State.QUEUED, lease=0.0, may_have_arrived=False, key_stays=True)
+        return write._replace(not_before=AT_ONCE)
     if write.state is State.QUEUED:
-        return replace(write, not_before=AT_ONCE)
-    again = replace(write, state=State.QUEUED, not_before=AT_ONCE, lease=0.0)
+        return write._replace(not_before=AT_ONCE)
+    again = write._replace(state=State.QUEUED, not_before=AT_ONCE, lease=0.0)
     return _on_theirs(again) if write.state is State.CONFLICT else again
 
 
@@ -77,7 +76,7 @@ def _on_theirs(write: Write) -> Write:
     if write.theirs is None or is_temp_id(write.record_id):
         return write
     kind, wanted = with_mine(write)
-    return replace(write, kind=kind, attributes=wanted, base=write.theirs, theirs=None, key=None)
+    return write._replace(kind=kind, attributes=wanted, base=write.theirs, theirs=None, key=None)
 
 
 def edit(engine: Engine, owner: str, write_id: str, given: Attributes, check: Check) -> Write:

@@ -168,7 +168,7 @@ def _carry_out(
 ) -> Enqueued:
     if decision.action is Action.NOTHING:
         # One more call relies on it: a refusal of its first send is no longer that call's alone to hear.
-        return Enqueued(change.update(lane[-1], replace(lane[-1], edits=lane[-1].edits + 1)))
+        return Enqueued(change.update(lane[-1], lane[-1]._replace(edits=lane[-1].edits + 1)))
     if decision.action is Action.VANISH:
         return Enqueued(None, vanished=tuple(take_back(change, lane[decision.at])))
     if decision.edit is None:
@@ -220,8 +220,7 @@ def new_write(entry: Entry, owner: str, now: float, state: State) -> Write:
 def fold_into(change: OwnerTransaction, tail: Write, edit: Edit, state: State, reason: str | None) -> Write:
     """Rewrite a tail to hold what it and the edit want together; ``reason`` is why it is not sent at once."""
     kept = state is State.CONFLICT
-    folded = replace(
-        tail,
+    folded = tail._replace(
         kind=edit.kind,
         state=state,
         attributes=edit.attributes,
@@ -278,12 +277,12 @@ def put_behind_on(change: OwnerTransaction, base: Attributes | None, behind: Seq
         if write.frozen or write.attributes is None:
             return
         mine = changes(write.base, write.attributes) if base is None else put_on(base, write.base, write.attributes)
-        change.update(write, replace(write, base=base, attributes=mine))
+        change.update(write, write._replace(base=base, attributes=mine))
         base = mine
 
 
 def _reject_referrers(change: OwnerTransaction, temp_id: str) -> None:
     for other in change.referring() if references.is_temp_id(temp_id) else []:
         if other.state is not State.LOCAL and temp_id in references.find(other.attributes):
-            refused = replace(other, state=State.REJECTED, not_before=None, reason="It refers to a deleted record.")
+            refused = other._replace(state=State.REJECTED, not_before=None, reason="It refers to a deleted record.")
             change.decide(other, thaw(refused))

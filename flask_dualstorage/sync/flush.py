@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import monotonic
 
 from .. import signals
@@ -28,8 +28,9 @@ from .sending import claim, deadline_of, send
 from .settling import Done, Settled, changing, recording, settle_all, tell
 from .understanding import Call
 
-#: How long a finished send waits for others, so that one transaction settles them together, seconds.
-COMPANY = 0.02
+#: How long a finished send waits for others, so that one transaction settles them together, seconds. Their lanes stand
+#: idle meanwhile; those that take longer are settled while these send on.
+COMPANY = 0.002
 
 Chosen = Callable[[Write], bool]
 #: What sends a claimed write, or looks for it first; the write, what it was declared as, the credential.
@@ -156,17 +157,17 @@ class Flush:
         """Claim one write; where this process does not know its upstream or its collection, it waits and says so."""
         if not self.engine.has_upstream(write.upstream):
             reason = f"No upstream {write.upstream!r} is configured any more (DUALSTORAGE_UPSTREAMS)."
-            change.update(write, replace(write, reason=reason))
+            change.update(write, write._replace(reason=reason))
             return []
         try:
             declared = self.engine.declaration(write)
         except CollectionUnknown as error:
-            change.update(write, replace(write, reason=str(error)))
+            change.update(write, write._replace(reason=str(error)))
             return []
         except Exception as error:  # noqa: BLE001  # what a class of the app's declares failed: the other lanes go on
             log_failure("what %r declares failed", write.collection, error=error)
             reason = f"What {write.collection!r} declares failed ({type(error).__name__})."
-            change.update(write, replace(write, reason=reason))
+            change.update(write, write._replace(reason=reason))
             return []
         deadline = deadline_of(self.engine, declared, Call())
         taken = claim(self.engine, change, write, declared, deadline, explicit=self.explicit)

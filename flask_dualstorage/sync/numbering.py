@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from ..errors import ValidationFailed
 from ..policy import references
@@ -33,7 +32,7 @@ def rename(change: OwnerTransaction, before: Write, done: Write) -> None:
     """The upstream writes the id that was chosen otherwise: what waits behind the record, or under it, follows."""
     for behind in change.lane(before.store, before.record_id):
         if not behind.frozen:
-            change.update(behind, replace(behind, record_id=done.record_id))
+            change.update(behind, behind._replace(record_id=done.record_id))
     for nested in change.under(references.record_path(before.url, before.record_id)):
         if nested.upstream == before.upstream and not nested.frozen:
             _move(change, nested, references.moved(nested, before, done.record_id))
@@ -45,6 +44,6 @@ def _move(change: OwnerTransaction, write: Write, moved: Write) -> None:
         check_fits(moved)
     except ValidationFailed as error:
         if write.state is not State.LOCAL:
-            change.decide(write, replace(write, state=State.REJECTED, not_before=None, reason=str(error)))
+            change.decide(write, write._replace(state=State.REJECTED, not_before=None, reason=str(error)))
         return
     change.update(write, moved)

@@ -38,7 +38,7 @@ def claim(
     asked = change.asked_to_wait(write.upstream)
     if is_held(asked, change.now, LONGEST_RETRY_AFTER):
         # It was out of the queue when the upstream asked its owner to wait.
-        change.update(write, replace(write, retry_after=asked))
+        change.update(write, write._replace(retry_after=asked))
         return None
     if next_step(write, engine.rules(declared), change.now) is Step.HOLD:
         change.decide(write, _held(write))
@@ -50,8 +50,8 @@ def claim(
     lease = lease_end(change.now, requests * deadline)
     in_doubt = write.state in (State.SENDING, State.IN_DOUBT)
     arrived = claimed.may_have_arrived or in_doubt
-    claimed = replace(claimed, state=State.SENDING, fence=write.fence + 1, lease=lease, may_have_arrived=arrived)
-    return change.update(write, replace(claimed, doubts=_doubts(write)))
+    claimed = claimed._replace(state=State.SENDING, fence=write.fence + 1, lease=lease, may_have_arrived=arrived)
+    return change.update(write, claimed._replace(doubts=_doubts(write)))
 
 
 def renew(engine: Engine, write: Write, deadline: float) -> bool:
@@ -60,13 +60,13 @@ def renew(engine: Engine, write: Write, deadline: float) -> bool:
         now = change.find(write.id)
         if now is None or now.fence != write.fence or now.state is not State.SENDING or change.owner != write.owner:
             return False
-        change.update(now, replace(now, lease=lease_end(change.now, deadline)))
+        change.update(now, now._replace(lease=lease_end(change.now, deadline)))
         return True
 
 
 def _held(write: Write) -> Write:
     reason = write.reason or "Its answer never came: the process that sent it ended, or lost its way."
-    return replace(write, state=State.IN_DOUBT, not_before=None, lease=0.0, reason=reason, doubts=_doubts(write))
+    return write._replace(state=State.IN_DOUBT, not_before=None, lease=0.0, reason=reason, doubts=_doubts(write))
 
 
 def _doubts(write: Write) -> int:
@@ -79,20 +79,19 @@ def _freeze(change: OwnerTransaction, write: Write, declared: Declaration) -> Wr
     if write.refers and references.of_write(write.attributes, write.url, write.record_id):
         return None
     # Rebased since, it may have lost the field that referred.
-    write = replace(write, refers=False)
+    write = write._replace(refers=False)
     declared = replace(declared, url=write.url, store=write.store)
     try:
         write = fixed(write, declared)
     except ValidationFailed as error:
-        change.decide(write, replace(write, state=State.REJECTED, not_before=None, reason=str(error)))
+        change.decide(write, write._replace(state=State.REJECTED, not_before=None, reason=str(error)))
         return None
-    return replace(write, key=new_id(), key_since=change.now)
+    return write._replace(key=new_id(), key_since=change.now)
 
 
 def with_real_ids(write: Write, real: Mapping[str, RecordId]) -> Write:
     """Put real ids in place in all that a write holds, and say whether it still refers to others."""
-    bound = replace(
-        write,
+    bound = write._replace(
         store=references.bind_text(write.store, real),
         url=references.bind_text(write.url, real),
         params=references.bind(dict(write.params), real),
@@ -100,7 +99,7 @@ def with_real_ids(write: Write, real: Mapping[str, RecordId]) -> Write:
         attributes=references.bind(write.attributes, real),
         base=references.bind(write.base, real),
     )
-    return replace(bound, refers=bool(references.of_write(bound.attributes, bound.url, bound.record_id)))
+    return bound._replace(refers=bool(references.of_write(bound.attributes, bound.url, bound.record_id)))
 
 
 def send(engine: Engine, write: Write, declared: Declaration, auth: Any, call: Call) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 
 from blinker import NamedSignal
@@ -108,7 +108,7 @@ def _settle(
     if outcome.retry_after is not None:
         change.postpone(now.upstream, change.now + outcome.retry_after)
     after = transition(now, outcome, engine.rules(declared), now=change.now, jitter=engine.jitter())
-    after = replace(after, retry_after=max(after.retry_after, change.asked_to_wait(now.upstream)))
+    after = after._replace(retry_after=max(after.retry_after, change.asked_to_wait(now.upstream)))
     tail = _tail(change, now)
     if own_call and tail is None and _may_be_withdrawn(change, now, outcome):
         return _withdraw(change, now, after)
@@ -175,7 +175,7 @@ def _note_doubled(change: OwnerTransaction, now: Write, outcome: Outcome) -> Wri
         "title": "May be doubled",
         "detail": f"The upstream answered twice: with the id {now.record_id!r}, and with {outcome.record_id!r}.",
     }
-    return change.update(now, replace(now, problem=problem))
+    return change.update(now, now._replace(problem=problem))
 
 
 def _tail(change: OwnerTransaction, head: Write) -> Write | None:
@@ -190,7 +190,7 @@ def _rebase_tail(change: OwnerTransaction, tail: Write, done: Write) -> None:
         return
     if tail.state is State.CONFLICT:
         # Adopted behind another: its owner decides over it, with what the upstream holds by now beside it.
-        change.update(tail, replace(tail, theirs=done.theirs, validator=done.validator))
+        change.update(tail, tail._replace(theirs=done.theirs, validator=done.validator))
         return
     rebased = rebase(tail, done.theirs, done.validator)
     if rebased is None:

@@ -130,7 +130,7 @@ def compared(sending: Sending) -> Write | Outcome:
     if there.record is None:
         return outcomes.not_compared(sent, exchanged.answer, exchanged.offline_codes, sending.engine.clock())
     if same(there.record, write.base) or (declared.conflict == "manual" and has_all(there.record, write.base or {})):
-        return replace(write, validator=there.validator)
+        return write._replace(validator=there.validator)
     conflict = Outcome(Meaning.CONFLICT, reason=outcomes.ANOTHER, response=exchanged.answer)
     return outcomes.settle_conflict(sent, conflict, there.record, there.validator)
 

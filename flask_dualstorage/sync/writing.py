@@ -258,15 +258,15 @@ def _again(
     # It was taken back, but may have been applied all the same: the same key and bytes let the upstream tell.
     again = fixed(joined.write, replace(target.declared, url=joined.write.url))
     # The form is as old as its key, or older.
-    known = replace(again, key=used.key, key_since=min(change.now, used.expires_at - NONCE_KEPT))
+    known = again._replace(key=used.key, key_since=min(change.now, used.expires_at - NONCE_KEPT))
     if used.key is None or request_digest(known) != used.sent:
         return joined
-    known = replace(known, may_have_arrived=True)
+    known = known._replace(may_have_arrived=True)
     if next_step(known, engine.rules(target.declared), change.now) is not Step.SEND:
         # The first may still be on its way, behind whoever answered for it: looked for now, it could be missed.
         lease = lease_end(change.now, deadline_of(engine, target.declared, Call()))
         reason = "The same form was sent before, and that may have been applied."
-        known = replace(known, state=State.IN_DOUBT, lease=lease, reason=reason)
+        known = known._replace(state=State.IN_DOUBT, lease=lease, reason=reason)
     return replace(joined, write=change.update(joined.write, known))
 
 
@@ -322,7 +322,7 @@ def _keep_local(change: OwnerTransaction, entry: Entry) -> Write | None:
     if there is not None:
         wanted = {**(there.attributes or {}), **(edit.changed or {})}
         refers = bool(of_write(wanted, there.url, there.record_id))
-        return change.update(there, replace(there, attributes=wanted, refers=refers, edits=there.edits + 1))
+        return change.update(there, there._replace(attributes=wanted, refers=refers, edits=there.edits + 1))
     own = {} if declared.singleton else {declared.id_attribute: entry.record_id}
     kept = replace(edit, kind=Kind.CREATE, attributes={**(edit.attributes or {}), **own}, base=None)
     return change.insert(new_write(replace(entry, edit=kept), change.owner, change.now, State.LOCAL))
@@ -375,7 +375,7 @@ def _send_once(engine: Engine, target: Target, edit: Edit, write: Write, auth: A
         elif used.write_id == NOTHING_LEFT:
             return Outcome(Meaning.APPLIED, reason="This form was sent before, and the upstream has it.")
         else:
-            write = replace(write, id=used.write_id, key=used.key, key_since=0.0)
+            write = write._replace(id=used.write_id, key=used.key, key_since=0.0)
             if request_digest(write) != used.sent or not resend_is_safe(
                 write, engine.rules(target.declared), change.now
             ):
@@ -413,4 +413,4 @@ def _unqueued(engine: Engine, target: Target, edit: Edit) -> Write:
     declared = target.declared
     now = engine.clock()
     write = new_write(_entry(target, edit), target.owner, now, State.SENDING)
-    return replace(fixed(write, declared), key=new_id(), key_since=now)
+    return fixed(write, declared)._replace(key=new_id(), key_since=now)

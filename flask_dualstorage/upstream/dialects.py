@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -67,7 +66,7 @@ def fixed(write: Write, declared: Declaration) -> Write:
     method, path = _method_and_path(write, declared)
     body = None if write.kind is Kind.DELETE else _encoded(body_of(write, declared, method))
     check_no_temp_id(path, body)
-    return replace(write, method=method, path=path, body=body)
+    return write._replace(method=method, path=path, body=body)
 
 
 def _with_new_id(write: Write, declared: Declaration) -> Write:
@@ -84,7 +83,7 @@ def _with_new_id(write: Write, declared: Declaration) -> Write:
     else:
         made = str(UUID(hex=write.id, version=4))
     attributes = {**(write.attributes or {}), declared.id_attribute: check_id(made, declared.id_attribute)}
-    return replace(write, attributes=attributes)
+    return write._replace(attributes=attributes)
 
 
 def chosen_id(write: Write, declared: Declaration) -> RecordId | None:

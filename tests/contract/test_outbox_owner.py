@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from flask_dualstorage.errors import OutboxFull
@@ -24,7 +22,7 @@ def test_the_counter_follows_every_change_of_a_write(outbox: Outbox, state: Stat
     write = insert(outbox, state=state)
     assert pending_counter(outbox, ALICE) == counted
     with outbox.transaction(ALICE) as change:
-        applied_ = change.update(write, replace(write, state=State.APPLIED, settled_seq=1))
+        applied_ = change.update(write, write._replace(state=State.APPLIED, settled_seq=1))
     assert pending_counter(outbox, ALICE) == 0
     with outbox.transaction(ALICE) as change:
         change.update(applied_, write)
@@ -218,9 +216,9 @@ def test_an_adoption_is_of_these_two_whoever_their_heirs_are(outbox: Outbox):
 def test_what_is_given_moves_as_it_is(outbox: Outbox):
     write = insert(outbox, key="k", state=State.IN_DOUBT, kind=Kind.CREATE, record_id=TEMP_ID)
     with outbox.adoption(ALICE, BOB) as (alice, bob):
-        assert alice.give(write, bob) == replace(write, owner=BOB)
+        assert alice.give(write, bob) == write._replace(owner=BOB)
     assert outbox.pending(ALICE) == []
-    assert outbox.pending(BOB) == [replace(write, owner=BOB)]
+    assert outbox.pending(BOB) == [write._replace(owner=BOB)]
 
 
 def test_names_are_given_too(outbox: Outbox):
@@ -291,11 +289,11 @@ def test_pruning_takes_what_was_settled_before_and_nonces_that_expired(outbox: O
     theirs = applied(outbox, insert(outbox, owner=BOB))
     with outbox.transaction(ALICE) as change:
         now = change.now
-        change.update(old, replace(old, settled_at=now - 100.0))
-        change.update(dropped, replace(dropped, state=State.DISCARDED, settled_seq=-1, settled_at=now - 100.0))
+        change.update(old, old._replace(settled_at=now - 100.0))
+        change.update(dropped, dropped._replace(state=State.DISCARDED, settled_seq=-1, settled_at=now - 100.0))
         change.add_nonce("old", "c", old.id, expires_at=now - 1.0)
         change.add_nonce("new", "c", new.id, expires_at=now + 100.0)
-        change.update(by_form, replace(by_form, settled_at=now - 100.0))
+        change.update(by_form, by_form._replace(settled_at=now - 100.0))
         change.add_nonce("form", "c", by_form.id, expires_at=now + 100.0)
         change.prune(now - 50.0)
     assert [write.id for write in outbox.store_state(ALICE, PEOPLE, -1).writes] == [

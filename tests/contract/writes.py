@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from flask_dualstorage.storage.database import new_id
@@ -46,7 +45,7 @@ def a_write(**fields: Any) -> Write:
         edits=1,
         created_at=1000.0,
     )
-    return replace(usual, **fields)
+    return usual._replace(**fields)
 
 
 def insert(outbox: Outbox, **fields: Any) -> Write:
@@ -59,8 +58,8 @@ def insert(outbox: Outbox, **fields: Any) -> Write:
 def applied(outbox: Outbox, write: Write, **fields: Any) -> Write:
     """Settle a write as applied, with the owner's next number."""
     with outbox.transaction(write.owner) as change:
-        settled = replace(
-            write, state=State.APPLIED, settled_seq=change.next_settled_seq(), settled_at=change.now, **fields
+        settled = write._replace(
+            state=State.APPLIED, settled_seq=change.next_settled_seq(), settled_at=change.now, **fields
         )
         return change.update(write, settled)
 

@@ -482,7 +482,7 @@ ORDER = [
         "tail not rebased",
         "Head applied: the tail is rebased on the answer (§4.4)",
         "flask_dualstorage/policy/settling.py",
-        "return replace(tail, base=record, attributes=wanted, validator=validator)",
+        "return tail._replace(base=record, attributes=wanted, validator=validator)",
         "return tail",
         f"{_WRITING}::TestTails::test_it_waits_for_its_head_and_is_rebased_on_the_answer",
     ),

@@ -209,7 +209,7 @@ def test_a_create_never_vanishes_by_an_update():
 
 @pytest.mark.parametrize(("tail", "edit", "patch"), [(True, True, True), (True, False, False), (False, True, False)])
 def test_a_merged_update_is_sent_as_a_patch_only_if_both_were(tail: bool, edit: bool, patch: bool):
-    write = replace(TAILS["update"], patch=tail)
+    write = TAILS["update"]._replace(patch=tail)
     decision = coalesce([write], replace(an_update(age=41), patch=edit))
     assert decision.edit is not None
     assert decision.edit.patch is patch
@@ -221,7 +221,7 @@ FROZEN_STATES = [State.SENDING, State.IN_DOUBT, State.QUEUED]
 
 
 def heads(kind: Kind) -> list[Write]:
-    return [replace(TAILS[kind.value], state=state, **frozen()) for state in FROZEN_STATES]
+    return [TAILS[kind.value]._replace(state=state, **frozen()) for state in FROZEN_STATES]
 
 
 @pytest.mark.parametrize("head", heads(Kind.CREATE) + heads(Kind.UPDATE), ids=lambda head: f"{head.kind} {head.state}")
@@ -259,12 +259,12 @@ class TestAFrozenDelete:
 
 
 def test_an_update_that_asks_for_what_a_frozen_head_will_have_made_is_nothing():
-    head = replace(TAILS["update"], **frozen())
+    head = TAILS["update"]._replace(**frozen())
     assert coalesce([head], an_update(name="Ada")) == NOTHING
 
 
 def test_behind_a_frozen_head_edits_meet_the_tail_alone():
-    head = replace(TAILS["update"], state=State.IN_DOUBT, **frozen())
+    head = TAILS["update"]._replace(state=State.IN_DOUBT, **frozen())
     tail = a_write(base=head.attributes, attributes={**BASE, "name": "Ada", "age": 41})
     assert coalesce([head, tail], an_update(age=40)) == VANISH
     assert coalesce([head, tail], A_DELETE) == fold(Kind.DELETE, None, base=head.attributes)
@@ -274,7 +274,7 @@ def test_behind_a_frozen_head_edits_meet_the_tail_alone():
 
 
 def test_a_create_behind_a_frozen_delete_can_be_taken_back():
-    head = replace(TAILS["delete"], state=State.SENDING, **frozen())
+    head = TAILS["delete"]._replace(state=State.SENDING, **frozen())
     tail = a_write(Kind.CREATE)
     assert coalesce([head, tail], A_DELETE) == VANISH
 
@@ -390,7 +390,7 @@ def test_a_field_that_one_side_deleted_and_the_other_changed_is_open():
 
 
 def test_a_conflict_with_a_record_deleted_upstream_stays_until_it_is_decided():
-    tail = replace(TAILS["conflict update"], theirs=None)
+    tail = TAILS["conflict update"]._replace(theirs=None)
     decision = coalesce([tail], an_update(name="Ava", age=1))
     assert decision.state is State.CONFLICT
     assert coalesce([tail], A_DELETE) == fold(Kind.DELETE, None, validator='"v2"')
@@ -407,7 +407,7 @@ def test_a_create_that_met_a_record_of_its_id_becomes_an_update_of_it():
     [(State.REJECTED, BASE, '"v0"'), (State.CONFLICT, THEIRS, '"v0"')],
 )
 def test_a_refused_delete_given_again_is_a_delete_on_what_is_there_now(state: State, base: Attributes, validator: str):
-    tail = replace(TAILS["delete"], state=state, theirs=THEIRS if state is State.CONFLICT else None)
+    tail = TAILS["delete"]._replace(state=state, theirs=THEIRS if state is State.CONFLICT else None)
     assert coalesce([tail], A_DELETE) == fold(Kind.DELETE, None, base=base, validator=validator)
 
 
@@ -437,7 +437,7 @@ def test_a_field_conflicts_where_both_sides_changed_it_and_not_to_the_same(
     [("update", {"name": "Ada"}), ("create", {"name": "Ada", "age": 40}), ("delete", None)],
 )
 def test_a_write_is_the_edit_that_made_it(tail: str, changed: Any):
-    write = replace(TAILS[tail], patch=True)
+    write = TAILS[tail]._replace(patch=True)
     assert edit_of(write) == Edit(
         write.kind, write.attributes, changed, base=write.base, validator=write.validator, patch=True
     )
@@ -460,7 +460,7 @@ def test_an_undelete_without_a_known_base_sends_the_whole_record():
 
 
 def test_an_undelete_of_a_conflicting_delete_is_on_what_the_upstream_holds_now():
-    tail = replace(TAILS["delete"], state=State.CONFLICT, theirs=THEIRS, validator='"v2"')
+    tail = TAILS["delete"]._replace(state=State.CONFLICT, theirs=THEIRS, validator='"v2"')
     assert coalesce([tail], A_CREATE) == fold(Kind.UPDATE, A_CREATE.attributes, base=THEIRS, validator='"v2"')
 
 
@@ -582,7 +582,7 @@ def test_a_delete_takes_the_create_along_from_behind_what_stands_apart(head: Wri
 @pytest.mark.parametrize(
     ("lane", "folds"),
     [
-        pytest.param([replace(CREATE, **frozen()), APART], True, id="the create may be upstream"),
+        pytest.param([CREATE._replace(**frozen()), APART], True, id="the create may be upstream"),
         pytest.param([CREATE, APART], False, id="every write is kept"),
     ],
 )
@@ -598,7 +598,7 @@ def test_but_not_where_it_has_to_be_sent(lane: list[Write], folds: bool):
         pytest.param([TAILS["rejected create"]], an_update(age=41), False, id="alone it is the tail"),
         pytest.param([CREATE, APART], an_update(age=41), False, id="it was not refused"),
         pytest.param(
-            [TAILS["rejected create"], replace(APART, **frozen())], an_update(age=41), False, id="the tail is fixed"
+            [TAILS["rejected create"], APART._replace(**frozen())], an_update(age=41), False, id="the tail is fixed"
         ),
         pytest.param([TAILS["rejected update"], TAILS["delete"]], an_update(age=41), False, id="it is deleted"),
         pytest.param([TAILS["rejected create"], APART], A_DELETE, False, id="a delete corrects nothing"),

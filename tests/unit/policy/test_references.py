@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import graphlib
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -352,7 +351,7 @@ def test_a_write_waits_for_those_that_must_go_before_it(writes: list[Write], wai
 
 
 def _at(seq: int, write: Write) -> Write:
-    return replace(write, seq=seq)
+    return write._replace(seq=seq)
 
 
 def test_what_waits_grows_with_the_writes_not_with_their_square():
