@@ -112,8 +112,9 @@ def _passed_the_end(reading: _Reading, number: int) -> ReadOutcome:
 
 def _all_of(reading: _Reading) -> ReadOutcome:
     total, first = reading.info.total, reading.first_total
-    # Where records went, others moved to pages that were read already.
-    gaps = total is not None and first is not None and total < first
+    # Where records went, others moved to pages that were read already; where others came too, the total tells by what
+    # is missing.
+    gaps = total is not None and ((first is not None and total < first) or len(reading.records) < total)
     page = replace(WHOLE, total=total, complete=not gaps, gaps=gaps)
     return ReadOutcome(ReadMeaning.FRESH, records=list(reading.records.values()), page=page)
 

@@ -88,13 +88,17 @@ class Pages:
     def told(self, heard: Heard) -> PageInfo:
         """Give what an answer tells of its page. Raises ``BadAnswer`` where that can not be so."""
         info = self.links(heard)
-        return replace(info, complete=not info.has_next and not info.has_previous)
+        is_alone = not info.has_next and not info.has_previous
+        return replace(info, complete=is_alone and (info.total is None or info.total <= heard.count))
 
     def total(self, heard: Heard) -> int | None:
         """Give how many records the whole list has, None where that is not told."""
         if self.total_header is not None:
-            return count_of(heard.headers.get(self.total_header))
-        return None if self.total_at is None else count_of(at(heard.body, self.total_at))
+            told = count_of(heard.headers.get(self.total_header))
+        else:
+            told = None if self.total_at is None else count_of(at(heard.body, self.total_at))
+        # Less than stand on this very page is no total.
+        return None if told is None or told < heard.count else told
 
     def number(self, params: Mapping[str, str]) -> int:
         """Give a page's number, counted from 1."""
