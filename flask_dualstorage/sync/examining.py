@@ -33,6 +33,8 @@ class Examination:
     _id: str = "id"
     _record_at: str | None = None
     _made: list[RecordId] = field(default_factory=list)
+    #: The records that were there before: none of them is changed or deleted.
+    _theirs: set[str] = field(default_factory=set)
 
     def run(self, data: Attributes | None = None) -> Diagnosis:
         """Look; with ``data``, the fields of a record that may be made there for a moment, also try its writes.
@@ -45,6 +47,7 @@ class Examination:
         if records is not None:
             self._look_at_record(records)
             self._look_at_nobody()
+            self._theirs = {str(record.get(self._id)) for record in records}
         if data is not None and records is not None:
             try:
                 self._try_writes(data)
@@ -213,7 +216,14 @@ class Examination:
         path = self.declared.url.rstrip("/") + self._slash
         answer = self._ask("POST", path, headers, self._wrapped(data))
         made = self._id_of(answer)
-        if is_success(answer) and made is not None and made not in self._made:
+        if not is_success(answer) or made is None or made in self._made:
+            return answer
+        if str(made) in self._theirs:
+            self.diagnosis.risk(
+                f"A create was answered with a record that was there before ({made!r:.60}) and is left alone: "
+                "declare outcomes={(200, 'create'): 'existing'}, or give a record that is not there as --data."
+            )
+        else:
             self._made.append(made)
         return answer
 
