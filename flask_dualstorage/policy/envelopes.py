@@ -25,7 +25,8 @@ def take(place: Place, body: Json) -> Json:
     if callable(place):
         try:
             return place(body)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        # It is the app's.
+        except Exception as error:
             raise BadAnswer(f"the dialect could not take it apart ({type(error).__name__}: {error})") from error
     for name in place.split("."):
         if not isinstance(body, dict) or name not in body:
@@ -142,7 +143,8 @@ def override(dialect: Dialect, operation: str, answer: Any) -> str | None:
         return found if found is not None else dialect.outcomes.get(answer.status_code)
     try:
         named = dialect.outcomes(operation, answer)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    # As above.
+    except Exception as error:
         raise BadAnswer(f"Dialect.outcomes failed on it ({type(error).__name__}: {error})") from error
     if named is not None and named not in OUTCOMES:
         raise BadAnswer(f"Dialect.outcomes gave {named!r:.60}, which is none of {', '.join(OUTCOMES)}")

@@ -141,7 +141,8 @@ def guarded(hook: Any) -> Any:
     def parse(value: Json) -> Json:
         try:
             return hook(value)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        # Validation libraries have exceptions of their own.
+        except Exception as error:
             log_failure("parse hook %r failed", hook, error=error)
             raise BadAnswer(f"the app's parse hook failed on it ({type(error).__name__}: {error})") from error
 
