@@ -71,6 +71,8 @@ class Fault(StrEnum):
 
     #: DNS, refused, connect timeout, TLS handshake: no byte of the request can have arrived.
     UNSENT = "unsent"
+    #: The credential could not be had: nothing was sent, which says nothing of the upstream.
+    NO_CREDENTIAL = "no_credential"
     #: The request was sent, at least in part, and no whole answer came: timeout, reset, cut.
     CUT = "cut"
     #: The answer came but is larger than ``DUALSTORAGE_MAX_RESPONSE_BYTES``.
@@ -112,10 +114,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No whole answer came: how it failed, and a sentence why."""
+    """No whole answer came: how it failed, and a sentence why. ``late``: it was not there at the deadline."""
 
     fault: Fault
     reason: str
+    late: bool = False
 
 
 class Way(StrEnum):
@@ -167,6 +170,8 @@ class Outcome:
     response: Any = None
     #: The record is not there any more.
     gone: bool = False
+    #: What signs requests could not be had: neither can it for the owner's next one.
+    no_credential: bool = False
     #: A write in doubt waits for its owner, whatever the policy.
     hold: bool = False
     #: What the policy decided about a conflict; None: it is the owner's.

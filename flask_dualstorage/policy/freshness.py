@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from ..types import Declaration
+from ..types import Declaration, Envelope
+
+#: How far apart the clocks of two hosts may be, seconds. A copy from further ahead was made before a clock was put
+#: back.
+SKEW = 60.0
+#: A longer validator is not kept: most servers take no header of more than 8 KB.
+MAX_VALIDATOR = 1000
+_ONE_LINE = re.compile(r"[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?")
 
 
 class Step(Enum):
@@ -38,6 +47,17 @@ class Tolerance:
         if age < self.young:
             return Step.COPY
         return Step.COPY_AND_REFRESH if age < self.refreshed else Step.ASK
+
+
+def is_ahead(envelope: Envelope, now: float) -> bool:
+    """Say whether a copy was asked for at a time that is still to come: how old it is nobody knows."""
+    return envelope.asked_at - now > SKEW
+
+
+def validator_in(headers: Mapping[str, str], name: str) -> str | None:
+    """Give a validator that can go back as it came: one line of visible text (RFC 9110 §5.5), not too long a one."""
+    value = headers.get(name)
+    return value if value and len(value) <= MAX_VALIDATOR and _ONE_LINE.fullmatch(value) else None
 
 
 def tolerance(asked: float | None, declared: Declaration, *, looked_at: bool) -> Tolerance:

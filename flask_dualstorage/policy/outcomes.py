@@ -27,6 +27,7 @@ from ..types import (
 )
 from . import envelopes
 from .backoff import wait_of
+from .freshness import validator_in
 from .problems import problem_of
 from .values import MAX_DEPTH, BadAnswer, as_record, has_all, has_big_integer, is_too_deep, usable_id
 
@@ -179,8 +180,9 @@ def _not_applied(sent: Sent, answer: Answer) -> Outcome:
 
 
 def _failed(failure: Failure) -> Outcome:
-    if failure.fault is Fault.UNSENT:
-        return Outcome(Meaning.UNREACHABLE, unsent=True, reason=failure.reason)
+    if failure.fault in (Fault.UNSENT, Fault.NO_CREDENTIAL):
+        lacks = failure.fault is Fault.NO_CREDENTIAL
+        return Outcome(Meaning.UNREACHABLE, unsent=True, reason=failure.reason, no_credential=lacks)
     return Outcome(Meaning.IN_DOUBT, reason=failure.reason)
 
 
@@ -290,7 +292,7 @@ def may_be_new(sent: Sent, record: Attributes, known_ids: Collection[str]) -> bo
 
 def strong_validator(headers: Mapping[str, str]) -> str | None:
     """Give the ETag if it is strong: only such a one may go out as ``If-Match`` (RFC 9110 §13.1.1)."""
-    etag = headers.get("ETag")
+    etag = validator_in(headers, "ETag")
     return etag if etag and not etag.startswith("W/") else None
 
 
@@ -358,6 +360,8 @@ class ReadOutcome:
     retry_after: float | None = None
     answer: Answer | None = None
     page: PageInfo = WHOLE
+    #: The credential is refused, says the dialect.
+    unauthorized: bool = False
 
 
 def read_outcome(
@@ -381,7 +385,8 @@ def read_outcome(
     if named == "unauthorized":
         reason = "The upstream wants a fresh credential."
     wait = wait_of(answer.headers, now) if meaning is ReadMeaning.UNAVAILABLE else None
-    return ReadOutcome(meaning, body, reason=reason or None, retry_after=wait, answer=answer)
+    refused = named == "unauthorized"
+    return ReadOutcome(meaning, body, reason=reason or None, retry_after=wait, answer=answer, unauthorized=refused)
 
 
 #: What an outcome override means for a read; what it does not say of one is left to the table.

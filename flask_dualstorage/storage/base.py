@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from ..errors import ConfigurationError
 from ..logs import log
+from ..policy.freshness import is_ahead
 from ..policy.views import newer
 from ..types import WHOLE, Envelope, PageInfo
 
@@ -68,10 +69,11 @@ class Bases:
             return None
         return None if value is None else _decode(value)
 
-    def put(self, owner: str, store: str, envelope: Envelope, query: str = "") -> None:
-        """Keep an envelope, unless one is there whose request began later."""
+    def put(self, owner: str, store: str, envelope: Envelope, query: str = "", now: float = math.inf) -> None:
+        """Keep an envelope, unless one is there whose request began later; that can not have been after ``now``."""
         there = self.get(owner, store, query)
-        if there is not None and there.epoch == envelope.epoch and newer(envelope, there) is not envelope:
+        is_rival = there is not None and there.epoch == envelope.epoch and not is_ahead(there, now)
+        if is_rival and newer(envelope, there) is not envelope:
             return
         self._set(owner, store, query, lambda: _encode(envelope))
 

@@ -16,7 +16,7 @@ from ..dialect import Dialect
 from ..errors import ConfigurationError, NoCredentials
 from ..logs import log_failure
 from ..policy.backoff import wait_of
-from ..policy.hiding import Credential, credential_of, may_hide
+from ..policy.hiding import Credential, credential_of, may_hide, may_hide_write
 from ..policy.outcomes import is_reachable
 from ..policy.settling import Rules
 from ..storage.base import Bases
@@ -32,6 +32,9 @@ LOOK_AROUND = 1.0
 
 #: What takes the place of an answer that hid its records.
 NOT_KNOWN = b'{"detail": "It answered as if nothing were there, but it does not know the credential."}'
+
+#: What takes the place of an answer to a write that may hide, where nobody tells.
+UNCONFIRMED = "The upstream's answer was empty, and whether it knows the credential could not be found out."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,11 @@ class Credentials:
         # What else the hook raised may quote the secret that it asked with, and this is stored and shown.
         told = str(self.error) if isinstance(self.error, NoCredentials) else ""
         return told or f"The credential for the upstream could not be had ({type(self.error).__name__})."
+
+    @property
+    def is_away(self) -> bool:
+        """Whether what the app asked for a credential was out of reach: as good as the upstream itself."""
+        return isinstance(self.error, OSError)
 
     def require(self) -> Any:
         """Give the credential, or raise what kept the app from giving one: ``NoCredentials``, or its own error."""
@@ -113,6 +121,9 @@ class Upstream:
     def send(self, request: Request, auth: Any, timeout: tuple[float, float] | None) -> Exchanged:
         """Send one request and let the breaker know how it went."""
         answer = self._client.send(request, auth=auth, timeout=timeout)
+        if isinstance(answer, Failure) and answer.fault is Fault.NO_CREDENTIAL:
+            # One owner's trouble; the upstream was not asked.
+            return Exchanged(answer, ())
         codes = self._offline_codes(answer)
         self.online = is_reachable(answer, codes)
         if self.online:
@@ -214,13 +225,22 @@ class Engine:
             was, upstream.online = upstream.online, False
             self._tell(upstream.config.name, was, False)
 
-    def exchange(self, name: str, request: Request, auth: Any, timeout: tuple[float, float] | None) -> Exchanged:
-        """Send one request of this web request, or outside of any."""
+    def exchange(
+        self,
+        name: str,
+        request: Request,
+        auth: Any,
+        timeout: tuple[float, float] | None,
+        listed: Dialect | None = None,
+    ) -> Exchanged:
+        """Send one request of this web request, or outside of any; ``listed`` is the dialect of a list that is read."""
         upstream = self.upstream(name)
         was = upstream.online
-        exchanged = _confirmed(upstream, upstream.send(request, auth, timeout), auth, timeout)
+        exchanged = upstream.send(request, auth, timeout)
+        if _is_to_be_confirmed(upstream, request, exchanged.answer, listed):
+            exchanged = _confirmed(upstream, request, exchanged, auth, timeout)
         memo, answer = self.memo(), exchanged.answer
-        if isinstance(answer, Failure) and answer.fault is Fault.UNSENT and memo is not None:
+        if memo is not None and isinstance(answer, Failure) and _holds_for_the_page(request, answer):
             memo.setdefault("unreachable", set()).add(name)
         self._share(upstream, was)
         self._tell(name, was, upstream.online)
@@ -264,16 +284,35 @@ class Engine:
         signals.emit(signal, self.app, **data)
 
 
-def _confirmed(upstream: Upstream, exchanged: Exchanged, auth: Any, timeout: tuple[float, float] | None) -> Exchanged:
+def _holds_for_the_page(request: Request, failure: Failure) -> bool:
+    """Say whether the rest of this web request is to leave the upstream alone: each try would take as long.
+
+    A write that is not answered in time says nothing of other writes.
+    """
+    return failure.fault is Fault.UNSENT or (failure.late and request.method == "GET")
+
+
+def _is_to_be_confirmed(upstream: Upstream, request: Request, answer: Answer | Failure, listed: Dialect | None) -> bool:
+    if upstream.config.credential_probe is None or isinstance(answer, Failure):
+        return False
+    return may_hide(answer, listed) if request.method == "GET" else may_hide_write(answer)
+
+
+def _confirmed(
+    upstream: Upstream, request: Request, exchanged: Exchanged, auth: Any, timeout: tuple[float, float] | None
+) -> Exchanged:
     """Believe an empty answer only under a good credential: a bad one is a 401, and no probe no answer at all."""
-    path, answer = upstream.config.credential_probe, exchanged.answer
-    if path is None or isinstance(answer, Failure) or not may_hide(answer):
+    answer = exchanged.answer
+    if isinstance(answer, Failure):
         return exchanged
-    probe = upstream.send(Request("GET", path), auth, timeout)
+    probe = upstream.send(Request("GET", upstream.config.credential_probe or "/"), auth, timeout)
     match credential_of(probe.answer, probe.offline_codes):
         case Credential.GOOD:
             return exchanged
         case Credential.BAD:
             return replace(exchanged, answer=replace(answer, status_code=401, content=NOT_KNOWN))
+        case Credential.UNKNOWN if request.method != "GET" and 200 <= answer.status_code < 300:
+            # That the probe was not sent says nothing of the write, which was taken, or was not.
+            return replace(exchanged, answer=Failure(Fault.CUT, UNCONFIRMED))
         case Credential.UNKNOWN:
             return probe

@@ -187,7 +187,7 @@ class Flush:
         self.asked_to_wait = max(self.asked_to_wait, outcome.retry_after or 0.0)
         if outcome.meaning is not Meaning.UNAUTHORIZED:
             self._probing.discard(write.upstream)
-        if outcome.meaning in (Meaning.UNAUTHORIZED, Meaning.NOT_NOW):
+        if outcome.meaning in (Meaning.UNAUTHORIZED, Meaning.NOT_NOW) or outcome.no_credential:
             self._stopped.add(write.upstream)
 
     def _finished(self) -> list[Done]:

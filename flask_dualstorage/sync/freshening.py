@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..errors import NotCached, UpstreamError
 from ..logs import log
-from ..policy.freshness import Step, Tolerance, tolerance
+from ..policy.freshness import Step, Tolerance, is_ahead, tolerance
 from . import reading
 from .after import Job
 from .autosync import note
@@ -78,7 +78,10 @@ def _fetch(subject: Subject) -> Loaded:
 
 def _step(subject: Subject, here: Here) -> Step:
     """Choose what to do with the copy that is here."""
-    return _tolerance(subject).step(None if here.envelope is None else reading.age_of(subject.engine, here.envelope))
+    envelope = here.envelope
+    if envelope is None or is_ahead(envelope, subject.engine.clock()):
+        return Step.ASK
+    return _tolerance(subject).step(reading.age_of(subject.engine, envelope))
 
 
 def _tolerance(subject: Subject) -> Tolerance:
@@ -161,7 +164,8 @@ def _job(key: Hashable, subject: Subject, here: Here) -> Job:
     """Take along what only the web request has: the owner's credential, and the headers of the collection."""
     declared = subject.declared
     credentials = subject.engine.credentials(subject.owner, declared.upstream)
-    credentials.require()
+    if not credentials.is_away:
+        credentials.require()
     headers = dict(declared.headers())
     alone = replace(subject, declared=replace(declared, headers=lambda: headers))
     return Job(key, subject.owner, lambda: _refresh(alone, here, credentials))
@@ -176,6 +180,9 @@ def _refresh(subject: Subject, seen: Here, credentials: Credentials) -> None:
     with engine.app.app_context(), engine.flights.join(_what(subject)) as (flight, is_mine), claimed as is_ours:
         here = subject.here()
         if not (is_mine and is_ours) or _asked_at(here) > _asked_at(seen):
+            return
+        if here.state.epoch != seen.state.epoch:
+            # The owner was forgotten since, at the log-out: no copy comes after that.
             return
         try:
             flight.landed = reading.ask(subject, here, credentials)
@@ -193,5 +200,5 @@ def _refused(subject: Subject, error: NotCached | UpstreamError) -> None:
     log.info("refreshing %s after the response failed: %s", subject.path, error)
     if isinstance(error, UpstreamError) and error.status in (401, 403):
         bases, store = subject.engine.bases, subject.declared.store
-        for query in {subject.query, ""} if subject.record_id is not None else {subject.query}:
+        for query in {subject.query, "", "?"} if subject.record_id is not None else {subject.query}:
             bases.forget(subject.owner, store, query)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..errors import NotCached, UpstreamError, UpstreamUnreachable, ValidationFailed
+from ..policy.freshness import validator_in
 from ..policy.outcomes import ReadMeaning, ReadOutcome, read_outcome, strong_validator
 from ..policy.problems import problem_of
 from ..policy.references import find
@@ -112,13 +113,17 @@ def _get(subject: Subject, validated: Envelope | None, credentials: Credentials 
     upstream = engine.upstream(declared.upstream)
     if not engine.may_ask(declared.upstream):
         return ReadOutcome(ReadMeaning.UNAVAILABLE, reason=AWAY, retry_after=upstream.breaker.open_for() or None)
-    auth = (credentials or engine.credentials(subject.owner, declared.upstream)).require()
+    credentials = credentials or engine.credentials(subject.owner, declared.upstream)
+    if credentials.is_away:
+        return ReadOutcome(ReadMeaning.UNAVAILABLE, reason=credentials.refusal)
+    auth = credentials.require()
+    listed = declared.dialect if subject.record_id is None else None
     operation = "list" if subject.record_id is None else "record"
 
     def ask(path: str, params: Mapping[str, str], conditions: Mapping[str, str]) -> ReadOutcome:
         headers = {**accept_of(declared.dialect), **declared.headers(), **conditions, **options.headers}
         request = Request("GET", path, headers, params=params or None)
-        exchanged = engine.exchange(declared.upstream, request, auth, options.timeout)
+        exchanged = engine.exchange(declared.upstream, request, auth, options.timeout, listed)
         outcome = read_outcome(exchanged.answer, exchanged.offline_codes, engine.clock(), declared.dialect, operation)
         return _with_records(subject, outcome)
 
@@ -187,11 +192,12 @@ def _keep(subject: Subject, here: Here, outcome: ReadOutcome, asked_at: float) -
         began=here.state.settled_seq,
         asked_at=asked_at,
         validators={**validators, **_validators(subject, outcome)},
-        etag=headers.get("ETag") or (before.etag if before else None),
-        last_modified=headers.get("Last-Modified") or (before.last_modified if before else None),
+        etag=validator_in(headers, "ETag") or (before.etag if before else None),
+        last_modified=validator_in(headers, "Last-Modified") or (before.last_modified if before else None),
         page=outcome.page,
     )
-    subject.engine.bases.put(subject.owner, subject.declared.store, envelope, subject.query)
+    now = subject.engine.clock()
+    subject.engine.bases.put(subject.owner, subject.declared.store, envelope, subject.query, now)
     if subject.record_id is None and subject.fetch.params:
         subject.engine.bases.note_query(subject.owner, subject.declared.store, subject.query)
     state = subject.state(envelope.began)
@@ -225,13 +231,14 @@ def is_showable(subject: Subject, here: Here) -> bool:
 
 
 def _error(outcome: ReadOutcome) -> UpstreamError:
+    """Give the error that a status is; of a refused credential it is 401, under whatever status that came."""
     answer = outcome.answer
-    return UpstreamError(
-        outcome.reason or "The upstream answered with an error.",
-        status=None if answer is None else answer.status_code,
-        upstream_response=answer,
-        problem=None if answer is None else problem_of(answer),
-    )
+    reason = outcome.reason or "The upstream answered with an error."
+    if answer is None:
+        return UpstreamError(reason)
+    status = 401 if outcome.unauthorized else answer.status_code
+    problem = {**problem_of(answer), "status": status}
+    return UpstreamError(reason, status=status, upstream_response=answer, problem=problem)
 
 
 def only(loaded: Loaded, declared: Declaration) -> Seen | None:

@@ -80,14 +80,14 @@ class Client:
 
         Raises ``ValidationFailed`` for a path or header that can not be sent, ``ConfigurationError`` for an ``auth``
         that can not be used; then nothing was sent. ``Failure`` tells apart what can not have arrived
-        (``Fault.UNSENT``) from what may have (``CUT``, ``TOO_LARGE``).
+        (``Fault.UNSENT``, ``NO_CREDENTIAL``) from what may have (``CUT``, ``TOO_LARGE``).
         """
         prepared = self._prepare(request)
         try:
             prepared = _authorized(prepared, auth)
         except requests.RequestException:
             # An auth object may have asked for a token first.
-            return Failure(Fault.UNSENT, f"The credential for the upstream {self.name!r} could not be fetched.")
+            return Failure(Fault.NO_CREDENTIAL, f"The credential for the upstream {self.name!r} could not be fetched.")
         with exchanging(*(timeout or self._timeout)) as exchange:
             try:
                 return self._follow(prepared)

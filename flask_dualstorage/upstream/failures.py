@@ -48,7 +48,8 @@ def failure(name: str, error: Exception, exchange: Exchange, limit: int) -> Fail
     fault, rows = (Fault.CUT, _CUT) if exchange.sent else (Fault.UNSENT, _UNSENT)
     chain = list(_causes(error))
     why = next(sentence for kinds, sentence in rows if any(isinstance(cause, kinds) for cause in chain))
-    return Failure(fault, f"{who} {why.format(connect=exchange.connect, total=exchange.total, error=error)}.")
+    reason = f"{who} {why.format(connect=exchange.connect, total=exchange.total, error=error)}."
+    return Failure(fault, reason, late=fault is Fault.CUT and why == _CUT[0][1])
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

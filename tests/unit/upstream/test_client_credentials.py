@@ -69,7 +69,7 @@ def test_a_credential_that_can_not_be_fetched_is_a_failure_with_nothing_sent(
         raise requests.ConnectionError("token server, secret")
 
     assert client.send(POST, auth=auth) == Failure(
-        Fault.UNSENT, "The credential for the upstream 'crm' could not be fetched."
+        Fault.NO_CREDENTIAL, "The credential for the upstream 'crm' could not be fetched."
     )
     assert upstream.connections == 0
 
