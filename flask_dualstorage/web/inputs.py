@@ -55,7 +55,8 @@ def read(form: Mapping[str, str], name: str, value: Any, *others: Any) -> Any:
     like = _like(value, *others)
     kind, typed = _kind(like), _lines(form.get(name, ""))
     if kind == "flag":
-        return name in form
+        # A box has no third state: one that nobody ticked leaves null as it was.
+        return None if value is None and name not in form else name in form
     if typed == _lines(text_of(value)):
         return value
     if kind == "number":
@@ -99,7 +100,8 @@ def _number(typed: str) -> int | float | None:
     if not typed:
         return None
     try:
-        number = int(typed) if typed.lstrip("+-").isdecimal() else float(typed)
+        # Python takes 1_000, people do not.
+        number = math.nan if "_" in typed else int(typed) if typed.lstrip("+-").isdecimal() else float(typed)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):

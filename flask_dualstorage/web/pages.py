@@ -9,7 +9,7 @@ from flask import current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from ..errors import RecordGone, ValidationFailed, WriteBusy
+from ..errors import OutboxFull, RecordGone, ValidationFailed, WriteBusy
 from .about import key_of, own_form
 from .answers import json_asked_for, with_problems
 from .forms import by_field, edit_form, errors_of, questions_of, read_conflict, read_edit
@@ -85,11 +85,17 @@ def discard_selected() -> ResponseReturnValue:
 
 @with_problems
 def retry_selected() -> ResponseReturnValue:
-    """Send the writes that were ticked again, each at most once."""
+    """Send the writes that were ticked again, each at most once; those that need a decision wait for it on their page.
+
+    Sent again, a conflict would overwrite what somebody else changed, and a create in doubt could be there twice.
+    """
     sent, chosen = 0, list(dict.fromkeys(request.form.getlist("write")))
     if not chosen:
         tell(text("Nothing was selected. Tick what you mean first."))
+    held = {write.id for write in _storage().pending() if _must_be_decided(write)}
     for write_id in chosen:
+        if write_id in held:
+            continue
         try:
             sent += str(_storage().retry(write_id).state) == "applied"
         except (RecordGone, WriteBusy):
@@ -99,6 +105,11 @@ def retry_selected() -> ResponseReturnValue:
     if chosen:
         _tell_of(texts("%(num)s change was sent.", "%(num)s changes were sent.", sent), len(chosen) - sent)
     return redirect(url_for(".pending"), 303)
+
+
+def _must_be_decided(write: Any) -> bool:
+    state = str(write.state)
+    return state == "conflict" or (state == "in_doubt" and str(write.kind) == "create")
 
 
 @with_problems
@@ -158,6 +169,8 @@ def _edit(write: Any) -> ResponseReturnValue:
         return _edit_page(write, error.errors, 422)
     except WriteBusy:
         return _edit_page(write, {"": [text(_SENDING)]}, 409)
+    except OutboxFull as error:
+        return _edit_page(write, {"": [str(error)]}, OutboxFull.code)
     tell(decision(done))
     if str(done.state) == "rejected":
         return redirect(url_for(".edit", write_id=done.id), 303)

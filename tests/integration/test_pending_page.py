@@ -261,6 +261,17 @@ class TestEdit:
         assert "Still too old." in told.text
         assert 'value="999"' in told.text
 
+    def test_a_form_of_what_is_settled_meanwhile_says_so(self, client: Any, alice: UserStorage, rejected: str):
+        sent = {**fields(get(client, url(rejected, "edit"))), "attributes[age]": "37"}
+        alice.discard(rejected)
+        told = client.post(url(rejected, "edit"), data=sent, headers=BROWSER, follow_redirects=True)
+        assert (told.status_code, "The change was given up." in told.text) == (200, True)
+
+    def test_nothing_changed_is_sent_again_as_it_was(self, client: Any, alice: UserStorage, rejected: str):
+        sent = fields(get(client, url(rejected, "edit")))
+        client.post(url(rejected, "edit"), data=sent, headers=BROWSER)
+        assert (alice.pending(), load(alice)["age"]) == ([], 1000)
+
 
 class TestDiscard:
     def test_it_asks_first_and_tells_what_goes_along(self, client: Any, alice: UserStorage, upstream: RestUpstream):
@@ -325,6 +336,19 @@ class TestSeveral:
         )
         assert "2 changes were given up." in told.text
         assert [write.id for write in alice.pending()] == [three[1]]
+
+    def test_what_needs_a_decision_is_not_sent_again_with_the_others(
+        self, client: Any, alice: UserStorage, upstream: RestUpstream, conflict: str, three: list[str]
+    ):
+        upstream.then(answer(200, body=b"<html>", headers={"Content-Type": "text/html"}))
+        alice.sync()
+        doubtful = next(write.id for write in alice.pending() if write.state == "in_doubt")
+        before = len(upstream.sent)
+        ticked = {"write": [conflict, doubtful]}
+        told = client.post("/dualstorage/writes/retry", data=ticked, headers=BROWSER, follow_redirects=True)
+        assert "0 changes were sent. 2 are still here." in told.text
+        assert len(upstream.sent) == before
+        assert held(upstream)["age"] == 40
 
     def test_nothing_ticked_is_said(self, client: Any, three: list[str]):
         for method, path in (("GET", "discard"), ("POST", "retry")):

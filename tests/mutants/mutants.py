@@ -26,6 +26,7 @@ _FLUSH = "tests/integration/test_flush.py"
 _SCHEDULING = "tests/integration/test_scheduling.py"
 _DOUBT = "tests/integration/test_doubt.py"
 _RULES = "tests/integration/test_rules.py"
+_PENDING_PAGE = "tests/integration/test_pending_page.py"
 _BACKBONE = "tests/integration/test_backbone.py"
 _EXTENSION = "tests/integration/test_extension.py"
 _LANES = "tests/concurrency/test_lanes.py"
@@ -887,4 +888,64 @@ CONFLICTS = [
     ),
 ]
 
-MUTANTS = [*DURABLE, *SENT_ONCE, *ANSWERS, *SPOKEN, *ORDER, *IDS, *READING, *OWNERS, *FRESHNESS, *PAGES, *CONFLICTS]
+FORMS = [
+    Mutant(
+        "a decision over what was never shown",
+        "What the page showed is what is decided over (§8)",
+        "flask_dualstorage/web/pages.py",
+        """\
+    if request.form.get("seen") != seen_of(write):
+        return _write_page(""",
+        """\
+    if not request.form.get("seen"):
+        return _write_page(""",
+        f"{_PENDING_PAGE}::TestConflict::test_a_decision_over_what_was_never_seen_is_none",
+    ),
+    Mutant(
+        "conflicts overwritten in bulk",
+        "Nothing disappears silently (§3.4): a conflict is its owner's to decide, one by one (§8)",
+        "flask_dualstorage/web/pages.py",
+        "        if write_id in held:\n",
+        "        if write_id not in held and write_id in held:\n",
+        f"{_PENDING_PAGE}::TestSeveral::test_what_needs_a_decision_is_not_sent_again_with_the_others",
+    ),
+    Mutant(
+        "wrong input forgotten",
+        "A form that can not be taken comes back as it was filled in (§8)",
+        "flask_dualstorage/web/pages.py",
+        """    sent = request.form if request.method == "POST" else None\n""",
+        """    sent = request.form if request.method == "PUT" else None\n""",
+        f"{_PENDING_PAGE}::TestEdit::test_wrong_input_comes_back_as_it_was",
+    ),
+    Mutant(
+        "one's own change told as another's",
+        "Foresight tells of other owners' writes, and of nothing else (§3.5)",
+        "flask_dualstorage/storage/outbox.py",
+        """    .where(_write.c.owner != bindparam("but"))\n""",
+        """    .where(_write.c.owner != bindparam("but") + "x")\n""",
+        "tests/integration/test_foresight.py::TestIsTold::test_while_anothers_change_of_the_record_waits",
+    ),
+    Mutant(
+        "foresight unasked",
+        "Owners are sealed off, unless a collection wants it otherwise (§3.5)",
+        "flask_dualstorage/model.py",
+        "        if not declared.foresight or self.id is None:\n",
+        "        if self.id is None:\n",
+        "tests/integration/test_foresight.py::TestIsNotTold::test_where_the_collection_does_not_want_it",
+    ),
+]
+
+MUTANTS = [
+    *DURABLE,
+    *SENT_ONCE,
+    *ANSWERS,
+    *SPOKEN,
+    *ORDER,
+    *IDS,
+    *READING,
+    *OWNERS,
+    *FRESHNESS,
+    *PAGES,
+    *CONFLICTS,
+    *FORMS,
+]
