@@ -127,10 +127,10 @@ class Collection:
         """Load the list, or give the copy [fetch]; see ``source``, ``age`` and ``reason`` afterwards.
 
         ``params`` go into the query, but those that are None, and their list is kept for itself. ``add=True`` merges
-        into what is there. ``max_age`` in seconds takes a copy that is younger without asking; 0 asks in any case, where
-        otherwise the same list is read once in a web request. ``all_pages=True`` reads the list to its end, or not at
-        all; without it ``page`` tells of the others. Raises ``NotCached`` where nothing is here, ``UpstreamError`` for
-        an error status, ``NoCredentials``, ``ConfigurationError`` where ``all_pages`` can not be.
+        into what is there. ``max_age`` in seconds takes a copy that is younger without asking; 0 asks in any case,
+        where otherwise the same list is read once in a web request. ``all_pages=True`` reads the list to its end, or
+        not at all; without it ``page`` tells of the others. Raises ``NotCached`` where nothing is here,
+        ``UpstreamError`` for an error status, ``NoCredentials``, ``ConfigurationError`` where ``all_pages`` can not be.
         """
         asked = {name: value for name, value in (params or {}).items() if value is not None}
         if all_pages:
@@ -576,6 +576,11 @@ def check_declarations(cls: type[Collection]) -> None:
         value = getattr(cls, name)
         if not fits(value):
             raise ConfigurationError(f"{cls.__name__}.{name} is {value!r}; it takes {takes}.")
+    if cls.scope == "app" and callable(cls.headers):
+        raise ConfigurationError(
+            f"{cls.__name__} has scope = 'app', and headers is a method: what one user may see would be everybody's. "
+            "It takes a dict there."
+        )
     if cls.scope == "app" and cls.local:
         raise ConfigurationError(
             f"{cls.__name__} has scope = 'app' and is local; a local collection is each user's own."

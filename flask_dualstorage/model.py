@@ -405,9 +405,16 @@ def numbered(home: Home, record_id: RecordId) -> RecordId:
 
 
 def load(home: Home, record_id: RecordId | None, options: Fetch, *, remote: bool) -> Loaded:
-    """Read a list, or one record, the way that the flags say."""
+    """Read a list, or one record, the way that the flags say. Raises ``ConfigurationError``."""
+    declared = home.declared()
+    if declared.read_only and options.headers:
+        raise ConfigurationError(
+            f"The collection {declared.collection!r} has scope = 'app': one copy for everybody, and no call asks for "
+            f"it with headers of its own ({', '.join(sorted(options.headers))}). Declare them "
+            "on the collection, as a dict."
+        )
     known = None if record_id is None else numbered(home, record_id)
-    subject = Subject(home.engine, home.owner, home.declared(), options, known)
+    subject = Subject(home.engine, home.owner, declared, options, known)
     match route(local=home.is_local(), remote=home.is_remote(), call_remote=remote):
         case Route.REMOTE:
             return reading.fetch_remote(subject)

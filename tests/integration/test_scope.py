@@ -100,8 +100,30 @@ class TestCredentials:
         user(app, "alice").collection("countries").fetch()
         assert upstream.received[-1].headers["Authorization"] == "app:"
 
+    @pytest.mark.parametrize(
+        "read",
+        [
+            lambda countries, headers: countries.fetch(headers=headers),
+            lambda countries, headers: countries.load("fr", headers=headers),
+            lambda countries, headers: countries.fetch().get("fr").fetch(headers=headers),
+        ],
+    )
+    def test_no_call_asks_with_its_own(self, app: Flask, upstream: RestUpstream, read: Any):
+        countries = user(app, "alice").collection("countries")
+        with pytest.raises(ConfigurationError, match="one copy for everybody"):
+            read(countries, {"Authorization": "alice"})
+        assert all("Authorization" not in one.headers for one in upstream.received)
 
-@pytest.mark.parametrize("declared", [{"scope": "everybody"}, {"scope": None}, {"scope": "app", "local": True}])
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"scope": "everybody"},
+        {"scope": None},
+        {"scope": "app", "local": True},
+        {"scope": "app", "headers": lambda self: {"X-User": "whoever asks first"}},
+    ],
+)
 def test_a_wrong_declaration_is_refused(declared: dict[str, Any]):
     with pytest.raises(ConfigurationError, match="scope"):
         DualStorage().register(type("Wrong", (Collection,), declared))
