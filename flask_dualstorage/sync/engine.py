@@ -305,7 +305,10 @@ def _confirmed(
     answer = exchanged.answer
     if isinstance(answer, Failure):
         return exchanged
-    probe = upstream.send(Request("GET", upstream.config.credential_probe or "/"), auth, timeout)
+    # A tenant's header, or a media type, is a part of what the API knows its user by; conditions and keys are not.
+    own = {upstream.config.idempotency_header, "Content-Type"}
+    headers = {name: value for name, value in request.headers.items() if name not in own and not name.startswith("If-")}
+    probe = upstream.send(Request("GET", upstream.config.credential_probe or "/", headers), auth, timeout)
     match credential_of(probe.answer, probe.offline_codes):
         case Credential.GOOD:
             return exchanged

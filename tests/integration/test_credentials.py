@@ -128,6 +128,15 @@ class TestAnAnswerThatHides:
             session.alice.collection("people").fetch()
         assert len(session.alice.collection("people").fetch(max_age=60)) == 2
 
+    def test_it_is_asked_with_the_collections_headers(self, session: Session, upstream: RestUpstream):
+        """A tenant's name, say; without what belongs to the one request alone."""
+        upstream.records["/people"].clear()
+        people = session.alice.collection("people")
+        people.fetch(headers={"X-Tenant": "blue", "If-None-Match": '"1"'})
+        assert upstream.received[-1].target == "/me"
+        assert upstream.received[-1].headers.get("X-Tenant") == "blue"
+        assert "If-None-Match" not in upstream.received[-1].headers
+
     def test_it_is_asked_only_of_what_looks_empty(self, session: Session, upstream: RestUpstream):
         people = session.alice.collection("people").fetch()
         people.get(1).save(age=37)
