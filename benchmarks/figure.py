@@ -8,9 +8,9 @@ from html import escape
 
 from .rounds import Plot, duration
 
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 300, 220, 62, 34, 78, 16
-#: Two hues that are told apart without colour vision, too; readable on white and on dark.
-COLOURS = ("#0072b2", "#e07b00")
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 300, 220, 62, 34, 94, 16
+#: Hues that are told apart without colour vision, too.
+COLOURS = ("#0072b2", "#e07b00", "#888888")
 
 _STYLE = "text{font:11px system-ui,sans-serif;fill:#555}.title{font-size:13px;font-weight:600;fill:#222}"
 
@@ -60,7 +60,7 @@ def _short(text: str) -> str:
 
 def svg(plots: list[Plot]) -> str:
     """Draw the plots."""
-    width, height = len(plots) * (WIDTH + GAP), TOP + HEIGHT + BOTTOM - 20
+    width, height = len(plots) * (WIDTH + GAP) + GAP, TOP + HEIGHT + BOTTOM - 20
     parts = [part for number, plot in enumerate(plots) for part in _panel(plot, number * (WIDTH + GAP))]
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
     return "\n".join(

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import socket
-import subprocess
 import time
-from pathlib import Path
 from statistics import median
 
 import requests
@@ -93,13 +89,6 @@ def _against_a_loop(report: Report, options: Options) -> None:
         report.at_most("F3", what, found.ratio(f"ours, {lanes}", "Session loop"), 1.0)
 
 
-def _backbone(what: str, count: int) -> dict[str, float]:
-    script = Path(__file__).with_name("backbone.js")
-    done = subprocess.run(["node", str(script), what, str(count)], capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
-
-
 def _by_size(report: Report, options: Options) -> None:
     few, many = options.size(1_000, 10), options.size(10_000, 30)
     with ground.folder() as path, ground.upstream() as url:
@@ -110,11 +99,11 @@ def _by_size(report: Report, options: Options) -> None:
         found = compare(programs, options.long_rounds)
     per_write = found.ratio(f"{many:,}", f"{few:,}")
     report.at_most("F4", f"flush of {many:,} against one of {few:,}, for each write", per_write, 1.1)
-    if shutil.which("node") is None:
+    if not ground.has_node():
         report.told("F4", "node is not installed here: no Backbone.dualStorage", "")
         return
     for count in (few, many):
-        theirs = _backbone("sync", count)["sync"]
+        theirs = ground.backbone("sync", count)["sync"]
         ours = found.median(f"{count:,}") * count
         what = f"the same, {count:,}, against Backbone.dualStorage in memory, no socket ({number(theirs)} s)"
         report.at_most("F4", what, ours / theirs, 1.0)
@@ -128,8 +117,8 @@ def _growth(report: Report, options: Options) -> None:
             flush = Flush(ground.make_app(path / f"grow-{count}", url, ground.simple()), count)
             points.append((count, compare({f"{count:,}": flush}, 1).median(f"{count:,}") / count))
     lines = [Line("ours, durable, over sockets", tuple(points))]
-    if shutil.which("node") is not None:
-        theirs = [(count, _backbone("sync", count)["sync"] / count) for count in marks]
+    if ground.has_node():
+        theirs = [(count, ground.backbone("sync", count)["sync"] / count) for count in marks]
         lines.append(Line("Backbone.dualStorage in memory", tuple(theirs)))
     report.plots.append(Plot("Flush", "writes", "seconds a write", tuple(lines)))
 

@@ -12,9 +12,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import orjson
 from flask import Flask
 from flask_caching import Cache
 
@@ -136,3 +138,17 @@ def simple() -> dict[str, Any]:
 def in_redis(port: int) -> dict[str, Any]:
     """Flask-Caching on a Redis."""
     return {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_HOST": "127.0.0.1", "CACHE_REDIS_PORT": port}
+
+
+def has_node() -> bool:
+    """Whether Backbone.dualStorage's way can be measured here."""
+    return shutil.which("node") is not None
+
+
+@lru_cache
+def backbone(what: str, count: int) -> dict[str, float]:
+    """Run ``backbone.js``; once for each size, since it takes the better part of a minute for 10,000 records."""
+    script = Path(__file__).with_name("backbone.js")
+    done = subprocess.run(["node", str(script), what, str(count)], capture_output=True, text=True, check=True)
+    found: dict[str, float] = orjson.loads(done.stdout)
+    return found

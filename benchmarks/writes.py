@@ -322,6 +322,10 @@ def _by_size(report: Report, options: Options, path: Path) -> None:
                 name = f"with {count:,} {what}"
                 points.append((count, compare({name: program}, min(5, options.rounds)).median(name)))
         lines.append(Line(f"by {what}", tuple(points)))
+    if ground.has_node():
+        theirs = ground.backbone("create", options.size(10_000, 100))
+        points = [(float(count), seconds) for count, seconds in theirs.items()]
+        lines.append(Line("Backbone.dualStorage in memory, by records", tuple(points)))
     report.plots.append(Plot("One durable create", "pending writes, or owners", "seconds a create", tuple(lines)))
 
 
