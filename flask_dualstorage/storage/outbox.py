@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Any
 
 import orjson
-from sqlalchemy import Select, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -88,7 +88,8 @@ def _of_owner(*conditions: Any) -> Select[Any]:
 _unsettled = and_(_write.c.settled_seq == UNSETTLED, _write.c.state != State.LOCAL.value)
 _PENDING = Statement(_of_owner(_unsettled))
 _EVERYTHING = Statement(_of_owner(_write.c.settled_seq == UNSETTLED))
-_REFERRING = Statement(_of_owner(_write.c.settled_seq == UNSETTLED, _write.c.refers == 1))
+# Written out: an index of some rows alone is not used for a parameter.
+_REFERRING = Statement(_of_owner(_write.c.settled_seq == UNSETTLED, _write.c.refers == literal_column("1")))
 _LANE = Statement(_of_owner(_same(_write.c.store), _same(_write.c.record_id), _since))
 _BY_ID = Statement(select(*_write.columns).where(_same(_write.c.owner), _same(_write.c.id)))
 _MADE = Statement(_of_owner(_same(_write.c.record_id), _write.c.kind == Kind.CREATE.value))

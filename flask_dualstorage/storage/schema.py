@@ -21,7 +21,7 @@ from sqlalchemy.dialects.mysql import LONGBLOB
 from sqlalchemy.schema import CreateIndex, DDLElement, DropIndex
 
 #: The version of the tables below; a database of a newer one is refused.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 #: How the tables of an older release become these: the version they have, and the statements that lead to the next.
 #: All of it in one transaction, where the database can. A file of each version stays in tests/contract/databases.
 UPGRADES: dict[int, tuple[str | DDLElement, ...]] = {
@@ -124,6 +124,18 @@ _by_record = Index(
 UPGRADES[2] = (DropIndex(_by_record, if_exists=True), CreateIndex(_by_record, if_not_exists=True))
 # What an owner has pending, and whose is due.
 Index("write_by_state", write.c.owner, write.c.settled_seq, write.c.state, mysql_length={"owner": 128})
+
+# What refers to a record without a number: few writes do, and whenever one gets its number they are looked for.
+_referring = Index(
+    "write_by_reference",
+    write.c.owner,
+    write.c.refers,
+    write.c.settled_seq,
+    sqlite_where=write.c.refers == 1,
+    postgresql_where=write.c.refers == 1,
+    mysql_length={"owner": 128},
+)
+UPGRADES[3] = (CreateIndex(_referring, if_not_exists=True),)
 
 #: Temporary id → real id, kept for good.
 alias = Table(
