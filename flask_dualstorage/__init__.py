@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .bulk import Bulk
 from .collection import Collection
 from .dialect import Dialect
 from .errors import (
@@ -30,6 +31,7 @@ from .upstream.paging import BodyPages, CursorPages, HeaderPages, LinkPages, Num
 __all__ = [
     "MISSING",
     "BodyPages",
+    "Bulk",
     "ByKey",
     "Collection",
     "CollectionUnknown",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
+from .bulk import Bulk
 from .errors import ConfigurationError
 
 #: Where something stands in a JSON text: a dotted path of members, a function that takes it out, or None: all of it.
@@ -72,6 +73,9 @@ class Dialect:
 
     ``pages`` says how a list goes on: ``LinkPages()``, ``BodyPages()`` or another style of ``docs/queries.md``; None: a
     list comes in one piece.
+
+    ``bulk``: the endpoint that takes several writes in one request, ``Bulk()`` where it is as Kinto has it; None: there
+    is none, and each write goes alone.
     """
 
     id_attribute: str = "id"
@@ -100,6 +104,7 @@ class Dialect:
     honours_keys: bool | float | None = None
     replayed_header: str | None = None
     pages: Any = None
+    bulk: Bulk | None = None
 
     def __new__(cls, *args: object, **given: object) -> Self:
         """Refuse a field that is not there, by its name and with the one that may have been meant."""
@@ -244,5 +249,6 @@ _TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "honours_keys": ("True, False, a number of seconds, or None", lambda value: value is None or _is_wait(value)),
     "pages": ("LinkPages(), BodyPages() or another of the styles of pages, or None", _is_pages),
+    "bulk": ("Bulk(), or None", lambda value: value is None or isinstance(value, Bulk)),
     "replayed_header": ("the name of a header, or None", lambda value: value is None or _is_header(value)),
 }

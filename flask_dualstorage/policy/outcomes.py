@@ -66,6 +66,11 @@ def is_reachable(answer: Answer | Failure, offline_codes: Collection[int]) -> bo
     return answer.status_code not in offline_codes
 
 
+def is_success(answer: Answer, offline_codes: Collection[int]) -> bool:
+    """Say whether an answer to several requests holds the answers to each, rather than why there are none."""
+    return 200 <= answer.status_code < 300 and answer.status_code not in offline_codes
+
+
 def write_outcome(sent: Sent, answer: Answer | Failure, offline_codes: Collection[int], now: float) -> Outcome:
     """Give the outcome of a sent write. The rows are tried in the table's order."""
     if isinstance(answer, Failure):

@@ -119,11 +119,15 @@ class Upstream:
             return ()
 
     def send(self, request: Request, auth: Any, timeout: tuple[float, float] | None) -> Exchanged:
-        """Send one request and let the breaker know how it went."""
+        """Send one request."""
         answer = self._client.send(request, auth=auth, timeout=timeout)
         if isinstance(answer, Failure) and answer.fault is Fault.NO_CREDENTIAL:
             # One owner's trouble; the upstream was not asked.
             return Exchanged(answer, ())
+        return self.heard(answer)
+
+    def heard(self, answer: Answer | Failure) -> Exchanged:
+        """Let the breaker know what was answered."""
         codes = self._offline_codes(answer)
         self.online = is_reachable(answer, codes)
         if self.online:
@@ -239,7 +243,20 @@ class Engine:
         exchanged = upstream.send(request, auth, timeout)
         if _is_to_be_confirmed(upstream, request, exchanged.answer, listed):
             exchanged = _confirmed(upstream, request, exchanged, auth, timeout)
-        memo, answer = self.memo(), exchanged.answer
+        return self._noted(upstream, was, request, exchanged)
+
+    def heard_within(self, name: str, request: Request, answer: Answer, auth: Any) -> Exchanged:
+        """Take the answer to a request that came within the answer to several as if it had come alone."""
+        upstream = self.upstream(name)
+        was = upstream.online
+        exchanged = upstream.heard(answer)
+        if _is_to_be_confirmed(upstream, request, answer, None):
+            exchanged = _confirmed(upstream, request, exchanged, auth, None)
+        return self._noted(upstream, was, request, exchanged)
+
+    def _noted(self, upstream: Upstream, was: bool | None, request: Request, exchanged: Exchanged) -> Exchanged:
+        """Let this page, the other workers and the app's receivers know how it went."""
+        name, memo, answer = upstream.config.name, self.memo(), exchanged.answer
         if memo is not None and isinstance(answer, Failure) and _holds_for_the_page(request, answer):
             memo.setdefault("unreachable", set()).add(name)
         self._share(upstream, was)

@@ -22,10 +22,11 @@ from ..policy.settling import Step, next_step
 from ..storage.outbox import OwnerTransaction
 from ..types import Declaration, Meaning, Outcome, State, Write
 from .engine import Credentials, Engine
-from .looking import look_and_send
+from .jobs import Job, Jobs, run
 from .reports import SyncReport, sync_report
-from .sending import claim, deadline_of, send
+from .sending import claim, deadline_of
 from .settling import Done, Settled, changing, recording, settle_all, tell
+from .together import bulk_of
 from .understanding import Call
 
 #: How long a finished send waits for others, so that one transaction settles them together, seconds. Their lanes stand
@@ -33,8 +34,6 @@ from .understanding import Call
 COMPANY = 0.002
 
 Chosen = Callable[[Write], bool]
-#: What sends a claimed write, or looks for it first; the write, what it was declared as, the credential.
-Job = tuple[Callable[..., Outcome], Write, Declaration, Credentials]
 
 
 def everything(write: Write) -> bool:
@@ -62,7 +61,7 @@ class Flush:
     #: Upstreams that refused the owner's credential last time: one write tries the new one before the rest go.
     _probing: set[str] = field(default_factory=set)
     _credentials: dict[str, Credentials] = field(default_factory=dict)
-    _in_flight: dict[Future[Outcome], tuple[Write, Declaration]] = field(default_factory=dict)
+    _in_flight: dict[Future[list[Outcome]], Job] = field(default_factory=dict)
 
     def run(self) -> Flush:
         """Send what is due, in order, and what waited for it, until nothing more can go."""
@@ -71,10 +70,9 @@ class Flush:
         done: list[Done] = []
         with ThreadPoolExecutor(self.engine.config.sync_concurrency, "dualstorage") as pool:
             while plan.due or self._in_flight or done:
-                for how, write, declared, credentials in self._settle_and_claim(done, plan):
-                    context = copy_context()
-                    job = pool.submit(context.run, how, self.engine, write, declared, credentials.auth, Call())
-                    self._in_flight[job] = (write, declared)
+                for job in self._settle_and_claim(done, plan):
+                    auth = self._credentials_for(job.upstream).auth
+                    self._in_flight[pool.submit(copy_context().run, run, self.engine, job, auth)] = job
                 done = self._finished()
         return self
 
@@ -127,54 +125,61 @@ class Flush:
             if change.owner != self.owner:
                 # Adopted meanwhile: what is not sent yet is another owner's, and goes with that one's credential.
                 plan.due.clear()
-            for write in self._next(plan.due, free) if self._may_go_on() else []:
-                found = change.find(write.id)
-                claimed += [] if found is None else self._claim(change, found)
+            if self._may_go_on():
+                claimed = self._claim_next(change, plan.due, free)
         done.clear()
         for each in settled:
             tell(self.engine, each)
         self.applied += [each.write for each in settled if each.write.state is State.APPLIED and not each.late]
         return claimed
 
-    def _next(self, due: deque[Write], free: int) -> list[Write]:
-        """Take the next writes that may be claimed; of an upstream that is probed only one at a time."""
-        chosen: list[Write] = []
+    def _claim_next(self, change: OwnerTransaction, due: deque[Write], free: int) -> list[Job]:
+        """Claim what goes in the next ``free`` requests; of an upstream that is probed only one write at a time."""
+        in_flight = self._in_flight.values()
+        jobs = Jobs(free, in_flight)
         held: list[Write] = []
-        probed = {write.upstream for write, _ in self._in_flight.values()} & self._probing
-        while due and len(chosen) < free:
+        shut = {job.upstream for job in in_flight} & self._probing
+        while due and jobs.take_more():
             write = due.popleft()
             if not self._may_send(write.upstream):
                 continue
-            if write.upstream in probed:
+            if write.upstream in shut:
                 held.append(write)
                 continue
-            chosen.append(write)
-            probed |= {write.upstream} & self._probing
+            shut |= {write.upstream} & self._probing
+            found = change.find(write.id)
+            declared = None if found is None else self._declared(change, found)
+            if found is None or declared is None:
+                continue
+            bulk = None if self.own_call else bulk_of(found, declared)
+            if not jobs.has_room(found.upstream, bulk):
+                shut.add(write.upstream)
+                held.append(write)
+                continue
+            deadline = deadline_of(self.engine, declared, Call())
+            taken = claim(self.engine, change, found, declared, deadline, explicit=self.explicit)
+            if taken is not None:
+                looks = next_step(found, self.engine.rules(declared), change.now) is Step.LOOK
+                jobs.add((taken, declared), bulk, looks=looks)
         due.extendleft(reversed(held))
-        return chosen
+        return jobs.made
 
-    def _claim(self, change: OwnerTransaction, write: Write) -> list[Job]:
-        """Claim one write; where this process does not know its upstream or its collection, it waits and says so."""
+    def _declared(self, change: OwnerTransaction, write: Write) -> Declaration | None:
+        """Give what a write was declared as; where this process knows no such thing, it waits and says so."""
         if not self.engine.has_upstream(write.upstream):
             reason = f"No upstream {write.upstream!r} is configured any more (DUALSTORAGE_UPSTREAMS)."
             change.update(write, write._replace(reason=reason))
-            return []
+            return None
         try:
-            declared = self.engine.declaration(write)
+            return self.engine.declaration(write)
         except CollectionUnknown as error:
             change.update(write, write._replace(reason=str(error)))
-            return []
+            return None
         except Exception as error:  # noqa: BLE001  # what a class of the app's declares failed: the other lanes go on
             log_failure("what %r declares failed", write.collection, error=error)
             reason = f"What {write.collection!r} declares failed ({type(error).__name__})."
             change.update(write, write._replace(reason=reason))
-            return []
-        deadline = deadline_of(self.engine, declared, Call())
-        taken = claim(self.engine, change, write, declared, deadline, explicit=self.explicit)
-        if taken is None:
-            return []
-        looks = next_step(write, self.engine.rules(declared), change.now) is Step.LOOK
-        return [(look_and_send if looks else send, taken, declared, self._credentials_for(taken.upstream))]
+            return None
 
     def _note(self, plan: Plan, settled: Settled, outcome: Outcome) -> None:
         write = settled.write
@@ -197,16 +202,19 @@ class Flush:
         done, rest = wait(self._in_flight, return_when=FIRST_COMPLETED)
         if rest:
             done |= wait(rest, timeout=COMPANY).done
-        return [(*self._in_flight.pop(job), _result(job)) for job in done]
+        return [each for future in done for each in _done(self._in_flight.pop(future), future)]
 
 
-def _result(job: Future[Outcome]) -> Outcome:
+def _done(job: Job, future: Future[list[Outcome]]) -> list[Done]:
     """A hook of the app's that failed half-way leaves its write in doubt; the other lanes go on."""
-    error = job.exception()
+    error = future.exception()
     if error is None:
-        return job.result()
-    log_failure("sending a write failed", error=error)
-    return Outcome(Meaning.IN_DOUBT, reason=f"Sending it failed here ({type(error).__name__}).")
+        came = future.result()
+    else:
+        log_failure("sending a write failed", error=error)
+        reason = f"Sending it failed here ({type(error).__name__})."
+        came = [Outcome(Meaning.IN_DOUBT, reason=reason)] * len(job.claimed)
+    return [(*claimed, outcome) for claimed, outcome in zip(job.claimed, came, strict=True)]
 
 
 def flush(

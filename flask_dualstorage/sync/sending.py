@@ -17,7 +17,7 @@ from ..storage.outbox import OwnerTransaction
 from ..types import Declaration, Meaning, Outcome, RecordId, Request, State, Write
 from ..upstream.dialects import fixed, headers_of
 from .conflicts import decided
-from .engine import Engine
+from .engine import Engine, Exchanged
 from .understanding import Call, Sending, compared, is_compared_first, understand
 
 
@@ -107,29 +107,43 @@ def send(engine: Engine, write: Write, declared: Declaration, auth: Any, call: C
 
     Whatever the app's hooks raise becomes an outcome: the write is claimed, and must not be stuck until its lease ends.
     """
-    declared = replace(declared, url=write.url)
-    sending = Sending(engine, write, declared, auth, call)
-    try:
-        before = compared(sending) if is_compared_first(write, declared) else write
-        if isinstance(before, Outcome):
-            return decided(engine, write, declared, before)
-        request = _request(replace(sending, write=before))
-    except Exception as error:  # noqa: BLE001  # the app's headers() failed, before a byte of it went out
-        log_failure("headers() failed for store %s", write.store, error=error)
-        return _not_sent(f"headers() failed: {type(error).__name__}")
+    sending = Sending(engine, write, replace(declared, url=write.url), auth, call)
+    request = prepared(sending)
+    if isinstance(request, Outcome):
+        return request
     try:
         exchanged = engine.exchange(write.upstream, request, auth, call.timeout)
     except (ValidationFailed, ConfigurationError) as error:
-        return _not_sent(str(error))
+        return not_sent(str(error))
+    return answered(sending, exchanged)
+
+
+def prepared(sending: Sending) -> Request | Outcome:
+    """Give the request of a claimed write, or the outcome where it is not to be sent."""
+    write, declared = sending.write, sending.declared
     try:
-        return decided(engine, write, declared, understand(sending, exchanged))
+        before = compared(sending) if is_compared_first(write, declared) else write
+        if isinstance(before, Outcome):
+            return decided(sending.engine, write, declared, before)
+        return _request(replace(sending, write=before))
+    except Exception as error:  # noqa: BLE001  # the app's headers() failed, before a byte of it went out
+        log_failure("headers() failed for store %s", write.store, error=error)
+        return not_sent(f"headers() failed: {type(error).__name__}")
+
+
+def answered(sending: Sending, exchanged: Exchanged) -> Outcome:
+    """Give the outcome of a write that was answered, or was not; reads what is still to be known."""
+    write, declared = sending.write, sending.declared
+    try:
+        return decided(sending.engine, write, declared, understand(sending, exchanged))
     except Exception as error:  # noqa: BLE001  # the app's parse() failed as guarded() does not expect it to
         log_failure("an answer for store %s could not be understood", write.store, error=error)
         reason = f"It was answered, but the answer could not be understood here ({type(error).__name__})."
         return Outcome(Meaning.IN_DOUBT, reason=reason)
 
 
-def _not_sent(why: str) -> Outcome:
+def not_sent(why: str) -> Outcome:
+    """Give the outcome of a write of which no byte went out."""
     return Outcome(Meaning.UNREACHABLE, unsent=True, reason=f"It could not be sent ({why}).")
 
 

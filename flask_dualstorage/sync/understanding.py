@@ -97,8 +97,7 @@ class Sending:
 
 def understand(sending: Sending, exchanged: Exchanged) -> Outcome:
     """Give the outcome of a sent write, reading the record where its answer leaves something open."""
-    sent = sending.sent()
-    outcome = outcomes.write_outcome(sent, exchanged.answer, exchanged.offline_codes, sending.engine.clock())
+    sent, outcome = sending.sent(), by_table(sending, exchanged)
     match outcome.meaning:
         case Meaning.APPLIED if outcome.record_id is None:
             return _read_new_record(sending, sent, outcome)
@@ -110,6 +109,12 @@ def understand(sending: Sending, exchanged: Exchanged) -> Outcome:
             return _look_whether_made(sending, sent, outcome)
         case _:
             return outcome
+
+
+def by_table(sending: Sending, exchanged: Exchanged) -> Outcome:
+    """Give what the answer alone says of a sent write."""
+    clock = sending.engine.clock
+    return outcomes.write_outcome(sending.sent(), exchanged.answer, exchanged.offline_codes, clock())
 
 
 def is_compared_first(write: Write, declared: Declaration) -> bool:

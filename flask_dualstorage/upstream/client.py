@@ -108,18 +108,15 @@ class Client:
 
     def _prepare(self, request: Request) -> requests.PreparedRequest:
         """Build the request by hand: ``requests`` would rewrite dots and escapes in its path."""
+        check_request(request)
         target = self._base + request.path
         if request.params:
             target += ("&" if "?" in target else "?") + urlencode(request.params)
-        if not request.path.startswith("/") or not _TARGET.fullmatch(target):
-            raise ValidationFailed({"path": f"{request.path!r} must begin with '/' and be percent-encoded."})
         prepared = requests.PreparedRequest()
         prepared.method = request.method.upper()
         prepared.url = self._origin + target
         prepared.headers = CaseInsensitiveDict(_DEFAULTS)
         prepared.headers.update(request.headers)
-        if wrong := _unsendable(prepared.headers):
-            raise ValidationFailed({f"headers.{wrong}": "It can not be sent: it holds a line break or the like."})
         prepared.body = request.body
         prepared._cookies = RequestsCookieJar(_NO_COOKIES)  # type: ignore[attr-defined]  # hooks copy it
         _set_length(prepared)
@@ -185,6 +182,14 @@ class Client:
             return None
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return self._origin + target if same and _TARGET.fullmatch(target) else None
+
+
+def check_request(request: Request) -> None:
+    """Raise ``ValidationFailed`` for a path or header that can not be sent."""
+    if not _TARGET.fullmatch(request.path):
+        raise ValidationFailed({"path": f"{request.path!r} must begin with '/' and be percent-encoded."})
+    if wrong := _unsendable(request.headers):
+        raise ValidationFailed({f"headers.{wrong}": "It can not be sent: it holds a line break or the like."})
 
 
 #: Takes no cookie from anyone and gives none.

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
+from ..bulk import Bulk
 from ..dialect import Dialect
 from ..types import Answer, Attributes, Json
 from .paging import BodyPages, HeaderPages, LinkPages
@@ -32,8 +33,34 @@ json_server = Dialect(
 
 # --- Kinto -----------------------------------------------------------------------------------------------------
 
+
+#: "Integrity constraint violated, please retry": two wrote to one collection in the same moment.
+_KINTO_RETRY = 122
+
+
+def _kinto_outcome(operation: str, answer: Answer) -> str | None:
+    """A create of an id that exists tells the record that is there; a 409 is about the moment, not the record."""
+    if answer.status_code == 200:
+        return "existing" if operation == "create" else None
+    if answer.status_code != 409:
+        return None
+    try:
+        body: Any = answer.json()
+    except ValueError:
+        return None
+    return "not_now" if isinstance(body, dict) and body.get("errno") == _KINTO_RETRY else None
+
+
+def _kinto_answers(body: Json) -> list[Json]:
+    """Take the answers out of a batch. A 409 undoes what came before it: what else is called a success is not known."""
+    answers: list[Json] = body["responses"]
+    undone = any(each["status"] == 409 for each in answers)
+    return [None if undone and each["status"] < 300 else each for each in answers]
+
+
 #: Kinto: ``{"data": …}`` everywhere, versions in ``last_modified``, new records put under an id that is made here, so
-#: that none can be made twice. A POST of an id that exists would be answered with the old record and 200.
+#: that none can be made twice. A POST of an id that exists would be answered with the old record and 200. Batches that
+#: write to one collection at once undo each other: they go one after the other.
 kinto = Dialect(
     new_id="uuid4",
     create_method="PUT",
@@ -43,8 +70,9 @@ kinto = Dialect(
     read_only=("schema",),
     version_from="last_modified",
     existing_at="details.existing",
-    outcomes={(200, "create"): "existing"},
+    outcomes=_kinto_outcome,
     pages=HeaderPages("Next-Page", per_page="_limit"),
+    bulk=Bulk(parallel=False, answers=_kinto_answers),
 )
 
 

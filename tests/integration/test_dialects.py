@@ -460,6 +460,16 @@ def test_the_record_that_is_there_may_stand_in_the_conflicts_answer(people: Peop
     assert len(upstream.received) == 2
 
 
+def test_kintos_409_that_says_retry_is_about_the_moment(people: People, upstream: HostileUpstream, clock: Clock):
+    """Two wrote to one collection at once; it is sent again when Kinto says, and is nobody's to decide."""
+    retry = {"errno": 122, "message": "Integrity constraint violated, please retry."}
+    upstream.then(answer(409, retry, headers={"Retry-After": "3"}), answer(201, {"data": {"last_modified": 7}}))
+    mine = people(dialects.kinto)
+    assert mine.create(name="Ada").pending_write.state == "queued"
+    clock.advance(3)
+    assert (mine.sync_dirty().applied, len(upstream.received)) == (1, 2)
+
+
 # --- refusals and credentials --------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ class Mutant:
 
 _WRITING = "tests/integration/test_writing.py"
 _DIALECTS = "tests/integration/test_dialects.py"
+_BULK = "tests/integration/test_bulk.py"
 _FLUSH = "tests/integration/test_flush.py"
 _SCHEDULING = "tests/integration/test_scheduling.py"
 _DOUBT = "tests/integration/test_doubt.py"
@@ -451,6 +452,38 @@ SPOKEN = [
         "case Meaning.REJECTED if sent.kind is Kind.CREATE and sending.write.may_have_arrived:",
         "case Meaning.REJECTED if sent.kind is Kind.UPDATE and sending.write.may_have_arrived:",
         f"{_DIALECTS}::test_a_refusal_of_a_duplicate_id_is_no_refusal_of_our_own_record",
+    ),
+    Mutant(
+        "an item's key missing",
+        "In a bulk request each write has its own idempotency key, as it would alone (§6, §3.2)",
+        "flask_dualstorage/upstream/batches.py",
+        '"headers": dict(request.headers)}',
+        '"headers": {name: text for name, text in request.headers.items() if name != "Idempotency-Key"}}',
+        f"{_BULK}::test_each_goes_in_it_exactly_as_it_would_go_alone",
+    ),
+    Mutant(
+        "a short answer taken as applied",
+        "Where a bulk answer has another number of answers, none of its writes is taken for answered (§6, §4.7)",
+        "flask_dualstorage/upstream/batches.py",
+        "    if len(items) != count:\n",
+        "    items = items + [{**items[0]}] * (count - len(items)) if items else items\n    if len(items) != count:\n",
+        f"{_BULK}::test_where_it_can_not_be_told_whose_answer_is_whose_all_are_in_doubt",
+    ),
+    Mutant(
+        "a refusal of the batch taken for its writes'",
+        "A bulk endpoint that is not there, or takes less, refuses no write: each goes alone (§6)",
+        "flask_dualstorage/sync/together.py",
+        "_FOR_EACH = frozenset({Meaning.UNREACHABLE, Meaning.NOT_NOW, Meaning.UNAUTHORIZED, Meaning.IN_DOUBT})",
+        "_FOR_EACH = frozenset(Meaning)",
+        f"{_BULK}::test_a_refusal_of_the_batch_is_none_of_its_writes",
+    ),
+    Mutant(
+        "what may have arrived goes together again",
+        "A write in doubt goes alone: looked for first, and away from what made a whole batch fail (§4.4)",
+        "flask_dualstorage/sync/together.py",
+        "    in_doubt = write.may_have_arrived or write.state is not State.QUEUED\n",
+        "    in_doubt = False\n",
+        f"{_BULK}::test_creates_in_doubt_are_looked_for_each_for_itself",
     ),
 ]
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from flask_dualstorage import ConfigurationError, Dialect, LinkPages, dialects
+from flask_dualstorage import Bulk, ConfigurationError, Dialect, LinkPages, dialects
 
 
 def _title(name: str, value: Any) -> str:
+    if isinstance(value, Bulk):
+        return f"{name} at {value.path}"
     return f"{name} a function" if callable(value) else f"{name}={value!r}"
 
 
@@ -56,6 +58,7 @@ CASES: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "idempotency_header": ((None, False, "X-Request-Id"), (True, "", "a b")),
     "honours_keys": ((None, True, False, 3600), (0, -1, "yes")),
     "replayed_header": ((None, "Idempotent-Replayed"), ("", "a b", True)),
+    "bulk": ((None, Bulk(), Bulk(path="/$batch", at_most=20)), (True, "/batch", Bulk)),
     "pages": ((None, LinkPages()), ("link", {"next": "next"}, LinkPages)),
 }
 GOOD = [pytest.param(name, value, id=_title(name, value)) for name, (good, _) in CASES.items() for value in good]
@@ -86,8 +89,8 @@ def test_an_unknown_field_is_named_with_the_one_that_may_be_meant():
         ConfigurationError, match=r"Dialect\(update_methods=…\) is not there. Did you mean update_method\?"
     ):
         Dialect(update_methods="PUT")
-    with pytest.raises(ConfigurationError, match=r"Dialect\(bulk=…\) is not there. It takes id_attribute, "):
-        dialects.drf.but(bulk=True)
+    with pytest.raises(ConfigurationError, match=r"Dialect\(webhook=…\) is not there. It takes id_attribute, "):
+        dialects.drf.but(webhook=True)
 
 
 def test_but_gives_another_dialect_and_leaves_the_first_as_it_is():
