@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.upstream SECONDS`` prints its port.
 ``GET /people100`` lists 100 records, ``GET /people100/7`` is one of them; whatever is written is answered as the record
-that it makes. Every answer comes SECONDS after its request. ``--drip SECONDS`` sends one byte at a time instead.
+that it makes, and ``POST /batch`` takes several at once. Every answer comes SECONDS after its request.
+``--drip SECONDS`` sends one byte at a time instead.
 """
 
 from __future__ import annotations
@@ -50,9 +51,17 @@ def _answer(method: bytes, path: bytes, body: bytes) -> tuple[int, bytes]:
     if method == b"GET":
         name, _, one = path.removeprefix(b"/people").partition(b"?")[0].partition(b"/")
         return 200, orjson.dumps(record(int(one))) if one else _listed(int(name or 10))
+    if path == b"/batch":
+        return 200, orjson.dumps({"responses": [_item(each) for each in orjson.loads(body)["requests"]]})
     if method == b"POST":
         return 201, b'{"id":%d,%s' % (next(_numbers), body[1:])
     return (204, b"") if method == b"DELETE" else (200, body)
+
+
+def _item(item: dict[str, Any]) -> dict[str, Any]:
+    sent = orjson.dumps(item["body"]) if "body" in item else b""
+    status, content = _answer(item["method"].encode(), item["path"].encode(), sent)
+    return {"status": status, "headers": {}, "body": orjson.Fragment(content) if content else None}
 
 
 class _Conversation(asyncio.Protocol):

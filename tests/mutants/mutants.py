@@ -478,6 +478,14 @@ SPOKEN = [
         f"{_BULK}::test_a_refusal_of_the_batch_is_none_of_its_writes",
     ),
     Mutant(
+        "a batch that was undone believed",
+        "A success that the same answer takes back is none: Kinto undoes a batch on a 409 (§6, §4.7)",
+        "flask_dualstorage/upstream/known.py",
+        'return [None if undone and each["status"] < 300 else each for each in answers]',
+        "return answers",
+        f"{_BULK}::test_a_batch_of_kinto_that_a_409_undid_has_made_nothing",
+    ),
+    Mutant(
         "what may have arrived goes together again",
         "A write in doubt goes alone: looked for first, and away from what made a whole batch fail (§4.4)",
         "flask_dualstorage/sync/together.py",
