@@ -211,6 +211,17 @@ def rebase(tail: Write, record: Attributes | None, validator: str | None) -> Wri
     return tail._replace(base=record, attributes=wanted, validator=validator)
 
 
+def last_applied(done: Sequence[Write]) -> Write:
+    """Give the one of a lane's applied writes, in order, that was applied last.
+
+    No number of this owner's says when one was that an adoption handed over, and its place only when it was made: there
+    the clock tells.
+    """
+    own = [each for each in done if each.settled_seq >= 0]
+    handed_over = [each for each in done if each.settled_seq < 0]
+    return max([*own[-1:], *handed_over], key=lambda each: (each.settled_at, each.settled_seq))
+
+
 def catch_up(write: Write, done: Sequence[Write]) -> Write:
     """Put an update that gets a new owner on what that one's own writes made of the record, in order.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..errors import RecordGone, ValidationFailed
 from ..policy import references
 from ..policy.coalescing import Action, Decision, Edit, coalesce, mends
-from ..policy.settling import thaw
+from ..policy.settling import last_applied, thaw
 from ..policy.values import changes, put_on
 from ..storage.database import new_id
 from ..storage.outbox import NOTHING_LEFT, OwnerTransaction
@@ -57,7 +57,7 @@ def enqueue(change: OwnerTransaction, entry: Entry, at_most: float) -> Enqueued:
     if edit.kind is not Kind.CREATE and references.is_temp_id(record_id) and not lane:
         raise RecordGone(f"There is no record {record_id!r} here: it was never made, or given up before it was sent.")
     if done and not lane:
-        entry = replace(entry, edit=_on_top_of(edit, done[-1]))
+        entry = replace(entry, edit=_on_top_of(edit, last_applied(done)))
     mended = _mend(change, entry, lane) if entry.declared.coalesce and mends(lane, entry.edit) else None
     if mended is not None:
         lane = [mended, *lane[1:]]

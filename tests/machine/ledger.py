@@ -273,12 +273,12 @@ class Ledger:
 
     # --- the checks ----------------------------------------------------------------------------------------------
 
-    def told_upstream(self, ref: Ref, name: str, value: Any, but_by: Iterable[str] = ()) -> int | None:
-        """The first version upstream that held ``value`` (and was not told ``but_by`` these); None: none ever did."""
+    def told_upstream(self, ref: Ref, name: str, value: Any, by: str | None = None) -> int | None:
+        """The first version upstream that held ``value`` (and was told ``by`` this owner); None: none ever did."""
         for place in ref.made:
             for version, record in enumerate(self.upstream.history[place]):
                 held = record is not None and self.same(record.get(name), value)
-                if held and self.callers[place][version] not in but_by:
+                if held and by in (None, self.callers[place][version]):
                     return version
         return None
 
@@ -384,9 +384,8 @@ class Ledger:
         pending_too = any(write.attributes and self.same(write.attributes.get(name), value) for write in lane)
         assert versions or pending_too, f"{owner} sees {value} in {ref}.{name}, which nobody told upstream"
         if name in wanted.fields and versions and not lane and not ref.contested and len(ref.made) == 1:
-            # What a visitor applied before the log-in is no news to the account's own copy, until its next fetch.
-            visitors = {first for first, second in self.adopted if second == owner}
-            told = self.told_upstream(ref, name, wanted.fields[name][0], but_by=visitors)
+            # What others set (a visitor before the log-in too) comes by fetches alone, and goes with their copies.
+            told = self.told_upstream(ref, name, wanted.fields[name][0], by=owner)
             assert told is None or told <= max(versions), f"{owner} set {ref}.{name} {wanted}, sees an older {value}"
 
 

@@ -96,6 +96,14 @@ class Sending:
     outcome: Outcome | None = None
 
 
+class TickingClock(Clock):
+    """No two transactions have the very same time: where one owner took another's over, the clock tells their order."""
+
+    def __call__(self) -> float:
+        self.now += 1e-5
+        return self.now
+
+
 class Machine(RuleBasedStateMachine):
     """The rules and the invariants; ``honours`` says whether the upstream honours idempotency keys."""
 
@@ -106,7 +114,7 @@ class Machine(RuleBasedStateMachine):
         self.patches = ExitStack()
         self.patches.enter_context(mock.patch("flask_dualstorage.sync.flush.ThreadPoolExecutor", InLine))
         self.folder = new_folder()
-        self.clock = Clock()
+        self.clock = TickingClock()
         self.ledger = Ledger()
         self.upstream = self.ledger.upstream = Upstream(self.honours, self.ledger)
         for tenant in ("t1", "t2"):

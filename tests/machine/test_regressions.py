@@ -169,6 +169,23 @@ def test_what_was_adopted_does_not_undo_what_others_edited_after_its_new_owner(
     assert fields(upstream.records["t1", "/pets"][1], "a", "b") == ["theirs", "mine"]
 
 
+def test_a_visitors_stale_tab_does_not_undo_what_their_account_applied_after_the_log_in(
+    process: Callable[[], Process], upstream: Upstream, clock: Clock
+):
+    """It was put on what the visitor had applied before, where that was made after the account's write."""
+    here = process()
+    visitor, alice = here.owner("anon:visitor"), here.owner("user:alice")
+    tab = visitor.collection("pets").load(1)
+    alice.collection("pets").load(1).save(a="hers", remote=False)
+    visitor.collection("pets").load(1).save(b="mine")
+    alice.adopt("anon:visitor", "user:alice")
+    clock.advance(1)
+    alice.sync()
+    tab.save(b="later")
+    alice.sync()
+    assert fields(upstream.records["t1", "/pets"][1], "a", "b") == ["hers", "later"]
+
+
 def test_a_write_that_lost_its_reference_on_the_way_goes_out(alice: UserStorage, upstream: Upstream):
     """A stale tab's reference, which a later save had replaced, held the write back for good."""
     pets = alice.collection("pets")
