@@ -173,7 +173,7 @@ class Ledger:
             if owner != first:
                 continue
             del self.wanted[owner, ref]
-            if ref not in waiting:
+            if ref not in waiting and (ref.made or wanted.deleted is None):
                 continue
             theirs = self.wanted.setdefault((second, ref), Wanted())
             lane = [write for write in pending[first] if self.ref_of(write) is ref]
