@@ -39,6 +39,9 @@ def own_form(write: Any) -> str | None:
     except BuildError as error:
         log.error("%s.edit_endpoint: %s", cls.__name__, error)
         return None
+    except ValueError:
+        # <int:…> in its rule takes no temporary id: a record that has no number yet is corrected in our form.
+        return None
 
 
 def _arguments(endpoint: str, write: Any) -> Mapping[str, Any]:

@@ -52,7 +52,6 @@ def create_blueprint(url_prefix: str | None) -> Blueprint:
     blueprint.add_url_rule("/writes/<write_id>/edit", view_func=pages.edit)
     blueprint.add_url_rule("/writes/<write_id>/discard", view_func=pages.confirm_discard)
     blueprint.add_url_rule("/writes/retry", view_func=pages.retry_selected, methods=["POST"])
-    blueprint.add_url_rule("/writes/discard", view_func=pages.confirm_discard_selected)
     blueprint.add_url_rule("/writes/discard", view_func=pages.discard_selected, methods=["POST"])
     blueprint.add_url_rule(
         "/writes/<write_id>/<any(retry, discard, resolve, edit):what>", view_func=decide, methods=["POST"]

@@ -30,6 +30,8 @@ def decide(write_id: str, what: str) -> ResponseReturnValue:
         return _for_program(storage, write_id, what)
     if "seen" in request.form and what in ("edit", "resolve"):
         return pages.decided(write_id, what)
+    if "seen" in request.form and (answer := pages.stale(write_id)) is not None:
+        return answer
     try:
         tell(decision(_decided(storage, write_id, what)))
     except WriteBusy:

@@ -138,6 +138,8 @@ def questions_of(write: Any, sent: Any = None, errors: Errors | None = None) -> 
 def read_conflict(write: Any, sent: Any) -> tuple[dict[str, Any] | str, dict[str, list[str]]]:
     """Read what was chosen, as ``ds.resolve`` takes it, and what is wrong by question."""
     questions = questions_of(write, sent)
+    if not questions:
+        return {}, {"": [text("Choose what this shall be.")]}
     if all(question.chosen == "mine" for question in questions):
         return "mine", {}
     errors: dict[str, list[str]] = {}

@@ -13,6 +13,7 @@ from ..errors import OutboxFull, RecordGone, ValidationFailed, WriteBusy
 from .about import key_of, own_form
 from .answers import json_asked_for, with_problems
 from .forms import by_field, edit_form, errors_of, questions_of, read_conflict, read_edit
+from .inputs import text_of
 from .safety import safe_next
 from .sides import seen_of, sides_of
 from .telling import tell
@@ -59,19 +60,10 @@ def confirm_discard(write_id: str) -> ResponseReturnValue:
 
 
 @with_problems
-def confirm_discard_selected() -> ResponseReturnValue:
-    """Ask before the writes that were ticked are given up."""
-    writes = _storage().pending()
-    chosen = [write for write in writes if write.id in set(request.args.getlist("write"))]
-    if not chosen:
-        tell(text("Nothing was selected. Tick what you mean first."))
-        return redirect(url_for(".pending"), 303)
-    return _discard_page(chosen, writes)
-
-
-@with_problems
 def discard_selected() -> ResponseReturnValue:
-    """Give up the writes that were ticked, as far as they are still there and not being sent."""
+    """Give up the writes that were ticked, as far as they are still there and not being sent; without ``sure``, ask."""
+    if "sure" not in request.form:
+        return _confirm_discard_selected()
     gone: set[str] = set()
     for write_id in request.form.getlist("write"):
         try:
@@ -81,6 +73,16 @@ def discard_selected() -> ResponseReturnValue:
     left = len(set(request.form.getlist("write")) - gone)
     _tell_of(texts("%(num)s change was given up.", "%(num)s changes were given up.", len(gone)), left)
     return redirect(url_for(".pending"), 303)
+
+
+def _confirm_discard_selected() -> ResponseReturnValue:
+    # Asked for by POST: a thousand ids are longer than the URL that servers take (4 kB in Gunicorn).
+    writes, ticked = _storage().pending(), set(request.form.getlist("write"))
+    chosen = [write for write in writes if write.id in ticked]
+    if not chosen:
+        tell(text("Nothing was selected. Tick what you mean first."))
+        return redirect(url_for(".pending"), 303)
+    return _discard_page(chosen, writes)
 
 
 @with_problems
@@ -134,6 +136,23 @@ def decided(write_id: str, what: str) -> ResponseReturnValue:
     return redirect(url_for(".show", write_id=write.id), 303)
 
 
+def stale(write_id: str) -> ResponseReturnValue | None:
+    """Show a write again that is no longer what the page with the button showed; None where it is.
+
+    A change that waited when the page was opened may be a conflict now: sent again, it would overwrite what somebody
+    else changed, and nobody decided that.
+    """
+    write, _ = find(write_id)
+    if str(write.state) in _SETTLED:
+        return settled(write)
+    if request.form.get("seen") == seen_of(write):
+        return None
+    if str(write.state) == "sending":
+        return busy(write_id)
+    tell(text("This change has become another since you opened the page. Please look at it again."))
+    return redirect(url_for(".show", write_id=write.id), 303)
+
+
 def settled(write: Any) -> ResponseReturnValue:
     """Say that there is nothing to decide any more: the button was clicked twice, perhaps."""
     tell(decision(write))
@@ -162,7 +181,9 @@ def _edit(write: Any) -> ResponseReturnValue:
     if errors:
         return _edit_page(write, errors, 422)
     if request.form.get("seen") != seen_of(write):
-        return _edit_page(write, {"": [text(_SENDING if str(write.state) == "sending" else _CHANGED)]}, 409)
+        return _edit_page(write, _moved_on(write, given), 409)
+    if not given and str(write.state) == "conflict":
+        return redirect(url_for(".show", write_id=write.id), 303)
     try:
         done = _storage().edit(write.id, given) if given else _storage().retry(write.id)
     except ValidationFailed as error:
@@ -197,6 +218,17 @@ def _resolve(write: Any, writes: Sequence[Any]) -> ResponseReturnValue:
 
 _CHANGED = "This change has become another since you opened the page. Look at it again, then send the form once more."
 _SENDING = "This change is being sent right now. Nothing was changed; send the form again in a moment."
+
+
+def _moved_on(write: Any, given: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Say that a write is another than the form was drawn of, and at each field that differs what it is now."""
+    if str(write.state) == "sending":
+        return {"": [text(_SENDING)]}
+    told = {name: [text("It is “%(value)s” now.", value=text_of((write.attributes or {})[name]))] for name in given}
+    if str(write.state) == "conflict":
+        for name, met in by_field(errors_of(write), write.attributes or {}).items():
+            told[name] = [*told.get(name, []), *met]
+    return {**told, "": [text(_CHANGED), *told.get("", [])]}
 
 
 def _by_question(write: Any, errors: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -261,7 +293,7 @@ def _discard_page(chosen: Sequence[Any], writes: Sequence[Any]) -> ResponseRetur
     while more := {write.id for write in writes if write.id not in ids and ids & set(write.waits_for)}:
         ids |= more
     after = [write for write in writes if write.id in ids - {each.id for each in chosen}]
-    return render_template("dualstorage/discard.html", chosen=chosen, after=after)
+    return render_template("dualstorage/discard.html", chosen=chosen, after=after, seen=seen_of(chosen[0]))
 
 
 def _tell_of(done: str, left: int) -> None:

@@ -326,13 +326,14 @@ class TestSeveral:
         assert [write.id for write in alice.pending()] == three[2:]
 
     def test_those_that_are_ticked_are_discarded_after_asking(self, client: Any, alice: UserStorage, three: list[str]):
-        page = get(client, f"/dualstorage/writes/discard?write={three[0]}&write={three[2]}")
+        told = client.post("/dualstorage/writes/discard", data={"write": [three[0], three[2]]}, headers=BROWSER)
+        page = told.text
         assert "Discard these 2 changes?" in page
         ticked = re.findall(r'name="write" value="([^"]+)"', page)
         assert ticked == [three[0], three[2]]
         assert len(alice.pending()) == 3
         told = client.post(
-            "/dualstorage/writes/discard", data={"write": ticked}, headers=BROWSER, follow_redirects=True
+            "/dualstorage/writes/discard", data={"write": ticked, "sure": "1"}, headers=BROWSER, follow_redirects=True
         )
         assert "2 changes were given up." in told.text
         assert [write.id for write in alice.pending()] == [three[1]]
@@ -351,16 +352,18 @@ class TestSeveral:
         assert held(upstream)["age"] == 40
 
     def test_nothing_ticked_is_said(self, client: Any, three: list[str]):
-        for method, path in (("GET", "discard"), ("POST", "retry")):
-            told = client.open(f"/dualstorage/writes/{path}", method=method, headers=BROWSER, follow_redirects=True)
+        for what in ("discard", "retry"):
+            told = client.post(f"/dualstorage/writes/{what}", headers=BROWSER, follow_redirects=True)
             assert "Nothing was selected." in told.text
 
     def test_anothers_are_left_alone(self, client: Any, alice: UserStorage, three: list[str]):
         bob = {**BROWSER, "X-User": "bob"}
         for what in ("retry", "discard"):
-            client.post(f"/dualstorage/writes/{what}", data={"write": [*three, "\0", "x" * 99]}, headers=bob)
+            client.post(
+                f"/dualstorage/writes/{what}", data={"write": [*three, "\0", "x" * 99], "sure": "1"}, headers=bob
+            )
         assert [write.id for write in alice.pending()] == three
-        assert client.get(f"/dualstorage/writes/discard?write={three[0]}", headers=bob).status_code == 303
+        assert client.post("/dualstorage/writes/discard", data={"write": three[0]}, headers=bob).status_code == 303
 
     def test_another_site_decides_nothing(self, client: Any, alice: UserStorage, three: list[str]):
         for what in ("retry", "discard"):
