@@ -272,6 +272,15 @@ SENT_ONCE = [
         "tests/integration/test_adopting.py::TestAVisitorsWriteInDoubt::test_does_not_undo_the_accounts_own_edit[True]",
     ),
     Mutant(
+        "a visitor's stale tab put on what was made last",
+        "What an owner applied is not undone by a tab that knows it not, adopted or not (§4.4)",
+        "flask_dualstorage/policy/settling.py",
+        "    return max([*own[-1:], *handed_over], key=lambda each: (each.settled_at, each.settled_seq))\n",
+        "    return done[-1]\n",
+        "tests/machine/test_regressions.py"
+        "::test_a_visitors_stale_tab_does_not_undo_what_their_account_applied_after_the_log_in",
+    ),
+    Mutant(
         "form forgotten when its record is numbered",
         "A form that is sent twice is one write, whichever of its record's ids the app has by then (§8)",
         "flask_dualstorage/sync/writing.py",
