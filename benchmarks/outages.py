@@ -62,9 +62,9 @@ def _moved(path: Path, elsewhere: str, **config: Any) -> Flask:
         client = before.test_client()
         assert client.get("/one").status_code == client.get("/many").status_code == 200
     app = _app(path, elsewhere, **config)
-    # In memory, as the first app's: a new process would find it in a shared cache.
+    # In memory, as the first app's, and as if the upstream were still the same one.
     bound, other = ground.storage(app).engine.bases, ground.storage(before).engine.bases
-    bound._backend = other.backend
+    bound._backend, bound._namespace = other.backend, other._namespace
     return app
 
 
