@@ -60,17 +60,18 @@ def upstream(latency: float = 0.0, drip: float = 0.0) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def black_hole() -> Iterator[str]:
-    """The URL of a host behind a firewall that drops: its backlog is full, and connecting never ends (Linux)."""
+def black_hole(port: int) -> Iterator[None]:
+    """Let a port be like a host behind a firewall that drops: its backlog is full, connecting never ends (Linux)."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
         listener.listen(0)
         for _ in range(4):
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield
 
 
 @contextlib.contextmanager

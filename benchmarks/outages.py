@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from flask import Flask, render_template_string
+from flask.testing import FlaskClient
 
 from flask_dualstorage.errors import UpstreamUnreachable
 
@@ -55,23 +58,18 @@ def _app(path: Path, url: str, **config: Any) -> Flask:
     return app
 
 
-def _moved(path: Path, elsewhere: str, **config: Any) -> Flask:
-    """An app that has its copies, and whose upstream then is ``elsewhere``."""
-    with ground.upstream() as good:
-        before = _app(path, good)
-        client = before.test_client()
+@contextlib.contextmanager
+def _lost(path: Path, **config: Any) -> Iterator[FlaskClient]:
+    """A browser of an app that has its copies, and whose upstream is a black hole by now."""
+    with ground.upstream() as url:
+        client = _app(path, url, **config).test_client()
         assert client.get("/one").status_code == client.get("/many").status_code == 200
-    app = _app(path, elsewhere, **config)
-    # In memory, as the first app's, and as if the upstream were still the same one.
-    bound, other = ground.storage(app).engine.bases, ground.storage(before).engine.bases
-    bound._backend, bound._namespace = other.backend, other._namespace
-    return app
+    with ground.black_hole(int(url.rpartition(":")[2])):
+        yield client
 
 
 def _breaker_open(report: Report, options: Options, path: Path, attempts: Attempts) -> None:
-    with ground.black_hole() as hole:
-        away = _moved(path / "away", hole, DUALSTORAGE_BREAKER_COOLDOWN=ground.HOUR)
-        client = away.test_client()
+    with _lost(path / "away", DUALSTORAGE_BREAKER_COOLDOWN=ground.HOUR) as client:
         for _ in range(5):
             assert client.get("/one").status_code == 200
         before = attempts.count
@@ -87,18 +85,15 @@ def _breaker_open(report: Report, options: Options, path: Path, attempts: Attemp
 
 
 def _first_page(report: Report, options: Options, path: Path) -> None:
-    with ground.black_hole() as hole:
-        number = 0
+    numbers = itertools.count()
 
-        def page() -> float:
-            nonlocal number
-            number += 1
-            client = _moved(path / f"first-{number}", hole).test_client()
+    def page() -> float:
+        with _lost(path / f"first-{next(numbers)}") as client:
             began = time.perf_counter()
             assert client.get("/many").status_code == 200
             return time.perf_counter() - began
 
-        found = compare({"first page": page}, options.long_rounds)
+    found = compare({"first page": page}, options.long_rounds)
     what = f"first page of an outage, {MANY} collections, against one connect timeout ({CONNECT} s)"
     report.at_most("O2", what, found.median("first page") / CONNECT, 1.1)
 

@@ -33,6 +33,10 @@ SHORT = (
     ("M1", ""),
 )
 _PEERS = ("Flask-Caching", "requests-cache", "hishel", "persist-queue", "huey", "celery", "requests", "SQLAlchemy")
+_INTRODUCTION = """## Speed
+
+Ratios between programs that ran in turn on one machine, by `make bench`; all of them, and how costs grow, in
+[docs/performance.md](docs/performance.md)."""
 _MET = {True: "yes", False: "**no**", None: ""}
 
 
@@ -77,12 +81,12 @@ and is asserted in `tests/integration/test_counts.py`.
 ![How costs grow with records, pending writes, owners and the size of a flush](growth.svg)
 """
     (docs / "performance.md").write_text(text)
-    _put_between(ROOT / "README.md", _table(_chosen(report.goals)))
+    _put_between(ROOT / "README.md", f"{_INTRODUCTION}\n\n{_table(_chosen(report.goals))}")
 
 
-def _put_between(file: Path, table: str) -> None:
+def _put_between(file: Path, text: str) -> None:
     before, found, rest = file.read_text().partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not (found and ended):
-        raise RuntimeError(f"{file} has no lines {BEGIN!r} and {END!r} for the table to stand between.")
-    file.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+        raise RuntimeError(f"{file} has no lines {BEGIN!r} and {END!r} to write between.")
+    file.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")

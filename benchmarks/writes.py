@@ -22,7 +22,7 @@ from flask_dualstorage.testing import offline
 from flask_dualstorage.user_storage import UserStorage
 
 from . import ground
-from .rounds import Line, Options, Plot, Program, Report, compare, duration, exponent, percentile
+from .rounds import Line, Options, Plot, Program, Report, compare, duration, exponent, number, percentile
 from .upstream import record
 
 NOBODY = "http://127.0.0.1:9"
@@ -56,8 +56,8 @@ class Bare:
         state = execute(
             "SELECT epoch, settled_seq, pending, heir, retry_after FROM owner WHERE owner = ?", (self._row["owner"],)
         ).fetchone()
-        number = f"{threading.get_ident():016x}{next(self._numbers):016x}"[-32:]
-        row = {**self._row, "id": number, "record_id": f"tmp-{number}", "created_at": time.time()}
+        new = f"{threading.get_ident():016x}{next(self._numbers):016x}"[-32:]
+        row = {**self._row, "id": new, "record_id": f"tmp-{new}", "created_at": time.time()}
         row["attributes"] = orjson.dumps(_FIELDS)
         execute(self._insert, tuple(row.values()))
         execute(
@@ -147,6 +147,7 @@ class AtOnce:
         self._creates = [make() for _ in range(threads)]
         self._count = count
         self.worst: list[float] = []
+        self.slowest: list[float] = []
 
     def __call__(self) -> float:
         """Run once; gives the seconds for one create, all threads together."""
@@ -169,6 +170,7 @@ class AtOnce:
             thread.join()
         whole = time.perf_counter() - began
         self.worst.append(percentile(took, 0.99))
+        self.slowest.append(max(took))
         return whole / (len(threads) * self._count)
 
 
@@ -182,6 +184,9 @@ def _in_threads(report: Report, options: Options, path: Path) -> None:
     with offline(app):
         found = compare({"ours": ours, "sqlite3": bare}, options.rounds)
     _tell(report, "8 threads", found.ratio("sqlite3", "ours"), _worst(ours.worst, bare.worst), 1.0)
+    # Of those that starve there may be fewer than one in a hundred.
+    slowest = _worst(ours.slowest, bare.slowest)
+    report.told("W2", "8 threads creating at once: the slowest of all against bare sqlite3", number(slowest))
 
 
 def _in_processes(report: Report, options: Options, path: Path) -> None:
@@ -203,7 +208,7 @@ def _in_processes(report: Report, options: Options, path: Path) -> None:
 
 
 def _worst(ours: list[float], theirs: list[float]) -> float:
-    print(f"    p99: ours {duration(median(ours))} · sqlite3 {duration(median(theirs))}")
+    print(f"    slow: ours {duration(median(ours))} · sqlite3 {duration(median(theirs))}")
     return median(one / two for one, two in zip(ours, theirs, strict=True))
 
 
@@ -269,8 +274,8 @@ def fill(app: Flask, owner: str, count: int) -> None:
     columns = ", ".join(f'"{name}"' for name in row)
     insert = f"INSERT INTO write ({columns}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608
     connection.execute("BEGIN IMMEDIATE")
-    for number in range(count - 1):
-        new = f"{crc32(owner.encode()):08x}{number:024x}"
+    for place in range(count - 1):
+        new = f"{crc32(owner.encode()):08x}{place:024x}"
         connection.execute(insert, tuple({**row, "id": new, "record_id": f"tmp-{new}"}.values()))
     connection.execute("UPDATE owner SET pending = ? WHERE owner = ?", (count, f"user:{owner}"))
     connection.execute("COMMIT")
@@ -297,10 +302,10 @@ def _growth(report: Report, options: Options, path: Path) -> None:
     create, points = creates(ground.alice(app)), {}
     with offline(app):
         began = time.perf_counter()
-        for number in range(1, marks[-1] + 1):
+        for count in range(1, marks[-1] + 1):
             create()
-            if number in marks:
-                points[number] = time.perf_counter() - began
+            if count in marks:
+                points[count] = time.perf_counter() - began
     small, large = [(count, points[count]) for count in marks[-2:]]
     what = f"total time for {small[0]:,} to {large[0]:,} creates: exponent (Backbone.dualStorage: 2)"
     report.at_most("W3", what, exponent(small, large), 1.1)
@@ -334,8 +339,8 @@ def _pending(app: Flask, count: int) -> None:
 
 
 def _owners(app: Flask, count: int) -> None:
-    for number in range(count):
-        creates(ground.storage(app).for_user(f"owner {number}"))()
+    for place in range(count):
+        creates(ground.storage(app).for_user(f"owner {place}"))()
 
 
 def run(options: Options) -> Report:
