@@ -177,6 +177,9 @@ class Ledger:
                 continue
             theirs = self.wanted.setdefault((second, ref), Wanted())
             lane = [write for write in pending[first] if self.ref_of(write) is ref]
+            if wanted.deleted is not None:
+                # On top of what the heir has set, as a delete of their own would be.
+                theirs.fields.clear()
             for name, (value, _) in wanted.fields.items():
                 if not pending_values(lane, name):
                     # Applied for the visitor: what the heir was shown before may be older.
