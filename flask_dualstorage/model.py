@@ -172,7 +172,9 @@ class Model(Mapping[str, Json]):
     @property
     def pending_write(self) -> PendingWrite | None:
         """Its pending write, or None."""
-        return pending_write(self._write) if self._write is not None and self.dirty else None
+        if self._write is None or not self.dirty:
+            return None
+        return pending_write(self._write, "merge" if self._home is None else self._home.declared().conflict)
 
     @property
     def others_pending(self) -> bool:

@@ -18,6 +18,7 @@ from .policy.routing import store_at
 from .policy.values import check_attributes, check_id
 from .sync import adopting, deciding
 from .sync.autosync import note_waiting
+from .sync.conflicts import policy_of
 from .sync.engine import Engine
 from .sync.examining import Examination
 from .sync.flush import everything, flush
@@ -123,12 +124,12 @@ class UserStorage:
 
     def pending(self) -> list[PendingWrite]:
         """Give this owner's pending writes, in order; no request."""
-        return pending_writes(self._engine.outbox.pending(self.owner))
+        return pending_writes(self._engine.outbox.pending(self.owner), lambda write: policy_of(self._engine, write))
 
     def write(self, id: str) -> PendingWrite | None:  # the interface's name for it
         """Give one write of this owner, pending or settled, or None. ``pending`` tells which others it waits for."""
         found = self._engine.outbox.write(self.owner, id)
-        return None if found is None or found.state is State.LOCAL else pending_write(found)
+        return None if found is None or found.state is State.LOCAL else self._shown(found)
 
     def history(self, limit: int = 100) -> list[PendingWrite]:
         """Give this owner's last ``limit`` applied and discarded writes, newest first; no request.
@@ -156,7 +157,7 @@ class UserStorage:
         """
         write = deciding.retry(self._engine, self.owner, id)
         self._look_again()
-        return pending_write(write)
+        return self._shown(write)
 
     def edit(self, id: str, attributes: Mapping[str, Json]) -> PendingWrite:  # the interface's name for it
         """Set attributes of a pending write and try it now, as a new request; gives the write that holds them.
@@ -167,7 +168,7 @@ class UserStorage:
         given = check_attributes(attributes, self._engine.config.max_record_bytes)
         write = deciding.edit(self._engine, self.owner, id, given, self._checked)
         self._look_again()
-        return pending_write(write)
+        return self._shown(write)
 
     def resolve(self, id: str, decided: Mapping[str, Json] | str) -> PendingWrite:  # the interface's name for it
         """Decide over a write in conflict, and try it now: ``"mine"``, ``"theirs"``, or what the fields shall be.
@@ -181,7 +182,10 @@ class UserStorage:
         given = decided if isinstance(decided, str) else check_attributes(decided, limit)
         write = deciding.resolve(self._engine, self.owner, id, given, self._checked)
         self._look_again()
-        return pending_write(write)
+        return self._shown(write)
+
+    def _shown(self, write: Write) -> PendingWrite:
+        return pending_write(write, policy_of(self._engine, write))
 
     def _checked(self, write: Write, attributes: Attributes) -> tuple[Declaration, Attributes]:
         """Check what a pending write would hold, as ``save`` does. Raises ``ValidationFailed``."""

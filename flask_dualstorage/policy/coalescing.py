@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ..errors import RecordGone, ValidationFailed
 from ..types import Attributes, Kind, State, Write
-from .merging import merge
+from .merging import ByKey, Policy, left_to_owner, merge
 from .values import changes, same
 
 
@@ -63,13 +63,15 @@ def edit_of(write: Write) -> Edit:
     return Edit(write.kind, write.attributes, changed, base=write.base, validator=write.validator, patch=write.patch)
 
 
-def coalesce(lane: Sequence[Write], edit: Edit, *, fold: bool = True, apart: bool = False) -> Decision:
+def coalesce(
+    lane: Sequence[Write], edit: Edit, *, fold: bool = True, apart: bool = False, policy: Policy = "merge"
+) -> Decision:
     """Decide how ``edit`` joins ``lane``, the unsettled writes of its record in order.
 
     ``fold=False`` keeps every write (``coalesce = False`` on the collection), but for those that were refused.
     ``apart`` never folds: the edit refers to a record made later than the tail, so that the two would wait for each
-    other. Raises ``RecordGone`` for a deleted record and ``ValidationFailed`` for a
-    second create of one id.
+    other. ``policy`` is the collection's for conflicts. Raises ``RecordGone`` for a deleted record and
+    ``ValidationFailed`` for a second create of one id.
     """
     if not lane:
         return Decision(Action.ENQUEUE, edit)
@@ -85,7 +87,7 @@ def coalesce(lane: Sequence[Write], edit: Edit, *, fold: bool = True, apart: boo
         return Decision(Action.VANISH, at=unsent)
     if tail.frozen or apart or not (fold or _refused(tail)):
         return _behind(tail, edit, fold)
-    return _fold(tail, edit)
+    return _fold(tail, edit, policy)
 
 
 def _unsent_create(lane: Sequence[Write]) -> int | None:
@@ -129,7 +131,7 @@ def _behind(tail: Write, edit: Edit, fold: bool) -> Decision:
     return Decision(Action.ENQUEUE, Edit(Kind.UPDATE, wanted, base=tail.attributes, patch=edit.patch))
 
 
-def _fold(tail: Write, edit: Edit) -> Decision:
+def _fold(tail: Write, edit: Edit, policy: Policy) -> Decision:
     if edit.kind is Kind.DELETE:
         base, validator = _current(tail)
         return Decision(Action.FOLD, Edit(Kind.DELETE, base=base, validator=validator))
@@ -139,7 +141,7 @@ def _fold(tail: Write, edit: Edit) -> Decision:
     if tail.kind is Kind.UPDATE and tail.state is not State.CONFLICT:
         return _updated(tail, wanted, edit)
     if tail.state is State.CONFLICT:
-        return _conflicting(tail, wanted, edit)
+        return _conflicting(tail, wanted, edit, policy)
     return Decision(Action.FOLD, Edit(Kind.CREATE, wanted))
 
 
@@ -158,14 +160,21 @@ def _updated(tail: Write, wanted: Attributes, edit: Edit) -> Decision:
     return Decision(Action.FOLD, Edit(Kind.UPDATE, wanted, base=tail.base, validator=tail.validator, patch=patch))
 
 
-def _conflicting(tail: Write, wanted: Attributes, edit: Edit) -> Decision:
+def _conflicting(tail: Write, wanted: Attributes, edit: Edit, policy: Policy) -> Decision:
     """Every conflicting field set anew settles a conflict; anything less only adds to it."""
-    open_fields = conflicting_fields(tail.base, tail.attributes or {}, tail.theirs)
+    open_fields = conflicting_fields(tail.base, tail.attributes or {}, tail.theirs, policy)
     if tail.theirs is None or not open_fields <= set(edit.changed or ()):
         kept = Edit(tail.kind, wanted, base=tail.base, validator=tail.validator, patch=tail.patch)
         return Decision(Action.FOLD, kept, State.CONFLICT)
-    mine = merge(tail.base, wanted, tail.theirs, "client").record
+    mine = merge(tail.base, wanted, tail.theirs, _set_anew(policy, edit.changed or {})).record
     return Decision(Action.FOLD, Edit(Kind.UPDATE, mine, base=tail.theirs, validator=tail.validator, patch=edit.patch))
+
+
+def _set_anew(policy: Policy, changed: Attributes) -> Policy:
+    """Give the policy for a record whose fields ``changed`` the owner has just set: those are decided by that."""
+    left = left_to_owner(policy)
+    by_field = left if isinstance(left, Mapping) else {"*": left}
+    return {**by_field, **{name: "client" for name in changed if not isinstance(by_field.get(name), ByKey)}}
 
 
 def _current(tail: Write) -> tuple[Attributes | None, str | None]:
@@ -175,8 +184,10 @@ def _current(tail: Write) -> tuple[Attributes | None, str | None]:
     return tail.base, tail.validator
 
 
-def conflicting_fields(base: Attributes | None, mine: Attributes, theirs: Attributes | None) -> set[str]:
-    """Give the fields in which there is what both sides changed, and not to the same value."""
+def conflicting_fields(
+    base: Attributes | None, mine: Attributes, theirs: Attributes | None, policy: Policy = "merge"
+) -> set[str]:
+    """Give the fields in which both sides changed something, not to the same, that ``policy`` leaves to the owner."""
     if theirs is None:
         return set()
-    return merge(base, mine, theirs).fields
+    return merge(base, mine, theirs, left_to_owner(policy)).fields

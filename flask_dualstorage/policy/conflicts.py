@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..types import Attributes, Kind, Verdict, Way, Write
-from .merging import Clash, Conflict, Policy, is_conflict, merge
+from .merging import Clash, Conflict, Policy, is_conflict, left_to_owner, merge
 from .references import is_temp_id
 from .values import check_attributes, copy_json, same
 
@@ -62,20 +62,26 @@ def add_to_note(write: Write, problem: Attributes | None, verdict: Verdict) -> A
     return {**(problem or {"title": "Merged"}), MERGES: merges_of(write) + 1} | ({GIVEN_UP: lost} if lost else {})
 
 
-def clashes_of(write: Write) -> tuple[Clash, ...]:
-    """Give what both sides changed in a write that is in conflict; empty where the whole record is the question."""
+def clashes_of(write: Write, policy: Policy = "merge") -> tuple[Clash, ...]:
+    """Give what both sides changed in a write that is in conflict, and ``policy``, the collection's, does not decide.
+
+    Empty where the whole record is the question.
+    """
     if write.attributes is None or write.theirs is None:
         return ()
-    return merge(write.base, write.attributes, write.theirs).clashes
+    return merge(write.base, write.attributes, write.theirs, left_to_owner(policy)).clashes
 
 
-def with_mine(write: Write) -> tuple[Kind, Attributes | None]:
-    """Give what to send where mine wins: put on what the upstream holds, or made anew where that is gone."""
+def with_mine(write: Write, policy: Policy = "merge") -> tuple[Kind, Attributes | None]:
+    """Give what to send where mine wins: put on what the upstream holds, or made anew where that is gone.
+
+    What the collection's ``policy`` decides by field stays decided: mine wins in what it leaves to the owner.
+    """
     if write.attributes is None:
         return Kind.DELETE, None
     if write.theirs is None:
         return Kind.CREATE, write.attributes
-    return Kind.UPDATE, merge(write.base, write.attributes, write.theirs, "client").record
+    return Kind.UPDATE, merge(write.base, write.attributes, write.theirs, left_to_owner(policy)).record
 
 
 def _judged(policy: Policy, write: Write, theirs: Attributes | None, key: str | None, max_bytes: int) -> Verdict:
@@ -91,7 +97,7 @@ def _judged(policy: Policy, write: Write, theirs: Attributes | None, key: str | 
     if write.kind is Kind.DELETE and write.base is not None and same(write.base, theirs):
         return Verdict(Way.AGAIN, Kind.DELETE)
     if whole == "client":
-        return Verdict(Way.AGAIN, *with_mine(write._replace(theirs=theirs)))
+        return Verdict(Way.AGAIN, *with_mine(write._replace(theirs=theirs), policy))
     return _LOST if whole == "server" else _OWNER
 
 

@@ -156,6 +156,28 @@ def is_conflict(decided: Any) -> bool:
     return decided is Conflict or isinstance(decided, Conflict)
 
 
+def left_to_owner(policy: Policy) -> Policy:
+    """Give what of a collection's policy still holds once the owner decides: fields that it decides stay decided.
+
+    Where the app decides over whole records or ``manual`` does, it is all the owner's. A callable that fails, or gives
+    what is no JSON, leaves its field to the owner as well.
+    """
+    if isinstance(policy, Mapping):
+        return {name: _guarded(each) if callable(each) else each for name, each in policy.items()}
+    return "merge" if callable(policy) or policy == "manual" else policy
+
+
+def _guarded(policy: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    def decide(base: Any, mine: Any, theirs: Any) -> Any:
+        try:
+            decided = policy(base, mine, theirs)
+            return decided if decided is MISSING or is_conflict(decided) else copy_json(decided)
+        except Exception:  # noqa: BLE001  # the app's: the owner must be able to look at the write and to decide
+            return Conflict
+
+    return decide
+
+
 def is_policy(value: Any) -> bool:
     """Say whether this can be declared as a collection's policy."""
     if not isinstance(value, Mapping):

@@ -7,8 +7,24 @@ from dataclasses import replace
 from ..errors import ValidationFailed
 from ..logs import log_failure
 from ..policy.conflicts import BadDecision, judge
-from ..types import Declaration, Meaning, Outcome, Verdict, Way, Write
+from ..policy.merging import Policy
+from ..types import Declaration, Meaning, Outcome, State, Verdict, Way, Write
 from .engine import Engine
+
+
+def policy_of(engine: Engine, write: Write) -> Policy:
+    """Give what a write's collection declares for conflicts; the default where it is not known here, or fails.
+
+    Only one in conflict is looked up: its owner must be able to see it and to decide, whatever became of the class.
+    """
+    if write.state is not State.CONFLICT:
+        return "merge"
+    try:
+        found: Policy = engine.declaration(write).conflict
+    except Exception as error:  # noqa: BLE001  # what a class of the app's declares failed: the owner's choice is left
+        log_failure("what %r declares failed", write.collection, error=error)
+        return "merge"
+    return found
 
 
 def decided(engine: Engine, write: Write, declared: Declaration, outcome: Outcome) -> Outcome:

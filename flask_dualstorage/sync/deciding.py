@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from ..errors import RecordGone, ValidationFailed, WriteBusy
 from ..policy.coalescing import Edit
 from ..policy.conflicts import clashes_of, with_mine
+from ..policy.merging import Policy
 from ..policy.references import is_temp_id, of_write, waits_for
 from ..policy.settling import rebase
 from ..policy.values import same
 from ..storage.outbox import OwnerTransaction, check_fits
 from ..types import AT_ONCE, PENDING, UNSETTLED, WAITING, Attributes, Declaration, Kind, State, Write
+from .conflicts import policy_of
 from .engine import Engine
 from .enqueuing import amend, put_behind_on, settle_on, vanish
 from .flush import Flush
@@ -34,11 +36,11 @@ def retry(engine: Engine, owner: str, write_id: str) -> Write:
         write = _bound(change, _pending(change, write_id))
         if write.state is State.REJECTED and write.refers and not _will_be_bound(change, write):
             return write
-        again = change.update(write, _again(write))
+        again = change.update(write, _again(write, policy_of(engine, write)))
     return _send(engine, owner, again)
 
 
-def _again(write: Write) -> Write:
+def _again(write: Write, policy: Policy) -> Write:
     if write.state is State.IN_DOUBT:
         if write.not_before is None:
             # It was held for its owner, who has answered the doubt by this.
@@ -47,7 +49,7 @@ def _again(write: Write) -> Write:
     if write.state is State.QUEUED:
         return write._replace(not_before=AT_ONCE)
     again = write._replace(state=State.QUEUED, not_before=AT_ONCE, lease=0.0)
-    return _on_theirs(again) if write.state is State.CONFLICT else again
+    return _on_theirs(again, policy) if write.state is State.CONFLICT else again
 
 
 def _bound(change: OwnerTransaction, write: Write) -> Write:
@@ -68,14 +70,14 @@ def _will_be_bound(change: OwnerTransaction, write: Write) -> bool:
     return all(create is not None and create.state in PENDING for create in made)
 
 
-def _on_theirs(write: Write) -> Write:
+def _on_theirs(write: Write, policy: Policy) -> Write:
     """Put what the owner changed on the upstream's present state: mine wins, theirs stays elsewhere.
 
     Where the record is gone upstream there is nothing to put it on, and it goes as it is.
     """
     if write.theirs is None or is_temp_id(write.record_id):
         return write
-    kind, wanted = with_mine(write)
+    kind, wanted = with_mine(write, policy)
     return write._replace(kind=kind, attributes=wanted, base=write.theirs, theirs=None, key=None)
 
 
@@ -102,8 +104,9 @@ def edit(engine: Engine, owner: str, write_id: str, given: Attributes, check: Ch
 def resolve(engine: Engine, owner: str, write_id: str, decided: Attributes | str, check: Check) -> Write:
     """Decide over a conflict: for ``"mine"``, for ``"theirs"``, or by what the fields shall be; and try it now.
 
-    Mine wins where both changed a value, what only one side changed is combined; a record that is gone upstream is
-    made anew. Of ``decided`` fields those that both changed must be named. Raises as ``edit`` does.
+    Mine wins where both changed a value and the collection's policy leaves it to the owner; what only one side changed
+    is combined; a record that is gone upstream is made anew. Of ``decided`` fields those that are left to the owner
+    must be named. Raises as ``edit`` does.
     """
     with changing(engine, owner) as change:
         seen = _pending(change, write_id)
@@ -111,7 +114,9 @@ def resolve(engine: Engine, owner: str, write_id: str, decided: Attributes | str
         if decided == THEIRS:
             return _take_theirs(change, seen)
     given = {} if isinstance(decided, str) else decided
-    kind, wanted = (seen.kind, None) if decided == MINE and seen.attributes is None else _resolved(seen, decided, given)
+    kind, wanted = seen.kind, None
+    if decided != MINE or seen.attributes is not None:
+        kind, wanted = _resolved(seen, decided, given, policy_of(engine, seen))
     declared, checked = check(seen, wanted) if wanted is not None else (engine.declaration(seen), None)
     with changing(engine, owner) as change:
         _check_unchanged(change, seen)
@@ -125,14 +130,16 @@ def resolve(engine: Engine, owner: str, write_id: str, decided: Attributes | str
     return _send(engine, owner, resolved)
 
 
-def _resolved(write: Write, decided: Attributes | str, given: Attributes) -> tuple[Kind, Attributes]:
+def _resolved(
+    write: Write, decided: Attributes | str, given: Attributes, policy: Policy
+) -> tuple[Kind, Attributes | None]:
     """Give what is to be sent where the fields ``given`` are decided so."""
     if write.attributes is None:
         return Kind.UPDATE, {**(write.theirs or {}), **given}
-    undecided = {str(clash.path[0]) for clash in clashes_of(write)} - given.keys()
+    undecided = {str(clash.path[0]) for clash in clashes_of(write, policy)} - given.keys()
     if decided != MINE and undecided:
         raise ValidationFailed(dict.fromkeys(sorted(undecided), "was changed on both sides; say what it shall be."))
-    kind, wanted = (write.kind, write.attributes) if is_temp_id(write.record_id) else with_mine(write)
+    kind, wanted = (write.kind, write.attributes) if is_temp_id(write.record_id) else with_mine(write, policy)
     return kind, {**(wanted or {}), **given}
 
 

@@ -62,7 +62,8 @@ def enqueue(change: OwnerTransaction, entry: Entry, at_most: float) -> Enqueued:
     if mended is not None:
         lane = [mended, *lane[1:]]
     apart = refers_to_later(change, lane, entry.unbound)
-    decision = coalesce(lane, entry.edit, fold=entry.declared.coalesce, apart=apart)
+    policy = entry.declared.conflict
+    decision = coalesce(lane, entry.edit, fold=entry.declared.coalesce, apart=apart, policy=policy)
     joined = _carry_out(change, entry, lane, decision, at_most)
     return joined if joined.write is not None or mended is None else replace(joined, write=mended)
 
@@ -78,7 +79,7 @@ def _mend(change: OwnerTransaction, entry: Entry, lane: Sequence[Write]) -> Writ
         for name, value in (entry.edit.changed or {}).items()
         if not refers_to_later(change, lane[:1], references.find(name, value))
     }
-    decision = coalesce(lane[:1], replace(entry.edit, changed=changed))
+    decision = coalesce(lane[:1], replace(entry.edit, changed=changed), policy=entry.declared.conflict)
     if not changed or decision.action is not Action.FOLD or decision.edit is None:
         return None
     return fold_into(change, lane[0], decision.edit, decision.state, entry.reason)
@@ -92,7 +93,8 @@ def amend(change: OwnerTransaction, declared: Declaration, write: Write, edit: E
     entry = _bind(change, Entry(declared, write.record_id, edit, change.settled_seq, new_id()))
     lane = change.lane(write.store, write.record_id)
     upto = lane if write.frozen else [each for each in lane if each.seq <= write.seq]
-    decision = coalesce(upto, entry.edit, apart=refers_to_later(change, upto, entry.unbound))
+    apart = refers_to_later(change, upto, entry.unbound)
+    decision = coalesce(upto, entry.edit, apart=apart, policy=declared.conflict)
     done = _carry_out(change, entry, upto, decision, at_most)
     if done.write is None:
         return done.vanished[0]

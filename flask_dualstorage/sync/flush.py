@@ -21,6 +21,7 @@ from ..policy.references import waits_for
 from ..policy.settling import Step, next_step
 from ..storage.outbox import OwnerTransaction
 from ..types import Declaration, Meaning, Outcome, State, Write
+from .conflicts import policy_of
 from .engine import Credentials, Engine
 from .jobs import Job, Jobs, run
 from .reports import SyncReport, sync_report
@@ -235,6 +236,7 @@ def flush(
     report = sync_report(
         done.applied,
         left,
+        lambda write: policy_of(engine, write),
         online=_is_online(engine, left),
         retry_after=_retry_after(engine, done, left),
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from ..policy.conflicts import clashes_of
-from ..policy.merging import Clash
+from ..policy.merging import Clash, Policy
 from ..policy.references import waits_for
 from ..types import Attributes, Kind, RecordId, State, Write
 
@@ -23,8 +23,8 @@ class PendingWrite:
     """One write as its owner sees it. ``not_before``, ``created_at`` and ``settled_at`` are ISO 8601 in UTC.
 
     ``settled_at`` is when it was applied or discarded, None while it is pending. ``unauthorized`` says that it waits
-    for a fresh credential of its owner's. ``conflicts``: each value that both sides changed, with its path, and what it
-    is in ``base``, in mine and in ``theirs``.
+    for a fresh credential of its owner's. ``conflicts``: each value that both sides changed and the collection's
+    ``policy`` leaves to the owner, with its path, and what it is in ``base``, in mine and in ``theirs``.
     """
 
     id: str
@@ -47,6 +47,7 @@ class PendingWrite:
     collection: str = ""
     params: Mapping[str, RecordId] = field(default_factory=dict)
     doubts: int = 0
+    policy: Policy = field(default="merge", repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON object."""
@@ -75,8 +76,8 @@ class PendingWrite:
         }
 
 
-def pending_write(write: Write, waits: Sequence[str] = ()) -> PendingWrite:
-    """Show one write."""
+def pending_write(write: Write, policy: Policy = "merge", waits: Sequence[str] = ()) -> PendingWrite:
+    """Show one write; ``policy`` is what its collection declares for conflicts."""
     wait = max(write.not_before or 0.0, write.retry_after)
     return PendingWrite(
         id=write.id,
@@ -95,17 +96,18 @@ def pending_write(write: Write, waits: Sequence[str] = ()) -> PendingWrite:
         problem=write.problem,
         settled_at=iso(write.settled_at) if write.settled_at else None,
         unauthorized=write.unauthorized,
-        conflicts=clashes_of(write) if write.state is State.CONFLICT else (),
+        conflicts=clashes_of(write, policy) if write.state is State.CONFLICT else (),
         collection=write.collection,
         params=write.params,
         doubts=write.doubts,
+        policy=policy,
     )
 
 
-def pending_writes(writes: Sequence[Write]) -> list[PendingWrite]:
+def pending_writes(writes: Sequence[Write], policy_of: Callable[[Write], Policy]) -> list[PendingWrite]:
     """Show all pending writes of one owner, each with those it waits for."""
     waits = waits_for(writes)
-    return [pending_write(write, waits[write.id]) for write in writes]
+    return [pending_write(write, policy_of(write), waits[write.id]) for write in writes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,12 @@ class SyncReport:
 
 
 def sync_report(
-    applied: Sequence[Write], left: Sequence[Write], *, online: bool, retry_after: int | None
+    applied: Sequence[Write],
+    left: Sequence[Write],
+    policy_of: Callable[[Write], Policy],
+    *,
+    online: bool,
+    retry_after: int | None,
 ) -> SyncReport:
     """Report a flush: the writes it applied, and the owner's that are left."""
     states = [write.state for write in left]
@@ -183,5 +190,5 @@ def sync_report(
         remaining=len(left),
         online=online,
         retry_after=retry_after,
-        writes=(*(pending_write(write) for write in applied), *pending_writes(left)),
+        writes=(*(pending_write(write, policy_of(write)) for write in applied), *pending_writes(left, policy_of)),
     )

@@ -220,7 +220,8 @@ def _fold_tail(change: OwnerTransaction, declared: Declaration, head: Write, tai
     refers_to = references.of_write(tail.attributes, tail.url, tail.record_id) if tail.refers else set()
     apart = refers_to_later(change, [head], refers_to)
     try:
-        decision = coalesce([head], edit_of(tail), fold=declared.coalesce, apart=apart)
+        fold, policy = declared.coalesce, declared.conflict
+        decision = coalesce([head], edit_of(tail), fold=fold, apart=apart, policy=policy)
     except (RecordGone, ValidationFailed):
         # Adopted beside each other, as an update behind a delete: each goes in its turn.
         return head

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..policy.conflicts import with_mine
+from ..policy.merging import ByKey
 from ..policy.problems import field_errors
 from ..policy.values import copy_json
 from .inputs import Input, input_of, read, text_of, typed_input
@@ -143,10 +144,10 @@ def read_conflict(write: Any, sent: Any) -> tuple[dict[str, Any] | str, dict[str
     if all(question.chosen == "mine" for question in questions):
         return "mine", {}
     errors: dict[str, list[str]] = {}
-    record = copy_json(with_mine(write)[1] or {})
+    record = copy_json(with_mine(write, write.policy)[1] or {})
     for question in questions:
         try:
-            _put(record, question.sides, _answer(question, sent))
+            _put(record, question.sides, _answer(question, sent), _element_key(write, question.sides))
         except ValueError as error:
             errors[question.name] = [str(error)]
     names = {str(clash.to_dict()["path"][0]) for clash in write.conflicts}
@@ -166,17 +167,30 @@ def _answer(question: Question, sent: Any) -> Any:
             raise ValueError(text("Choose what this shall be."))
 
 
-def _put(record: dict[str, Any], sides: Mapping[str, Any], value: Any) -> None:
-    """Put an answer where it belongs in the merged record."""
+def _element_key(write: Any, sides: Mapping[str, Any]) -> str | None:
+    """Give what tells the elements of lists in a field apart, where it is declared (``ByKey``)."""
+    declared = write.policy.get(sides["path"][0]) if isinstance(write.policy, Mapping) else None
+    return declared.key if isinstance(declared, ByKey) else None
+
+
+def _put(record: Any, sides: Mapping[str, Any], value: Any, key: str | None) -> None:
+    """Put an answer where it belongs in the merged record; a path leads to an element by its ``key``."""
     *above, last = sides["path"]
     for name in above:
-        record = record[name]
-    if value is not _GONE:
+        record = record[_place(record, name, key)] if isinstance(record, list) else record[name]
+    if isinstance(record, list):
+        place = _place(record, last, key)
+        record[place : place + 1] = [] if value is _GONE else [value]
+    elif value is not _GONE:
         record[last] = value
     elif above:
         record.pop(last, None)
     else:
         raise ValueError(text("This side has no such field. Choose another value, or one side for the whole record."))
+
+
+def _place(elements: list[Any], name: Any, key: str | None) -> int:
+    return next((place for place, each in enumerate(elements) if each.get(key) == name), len(elements))
 
 
 def _values(sides: Mapping[str, Any]) -> list[Any]:

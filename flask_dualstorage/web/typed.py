@@ -42,5 +42,7 @@ def typed_of(write: Any) -> Typed | None:
     """Give what was typed for ``write``; None for a delete, and for none."""
     if write is None or write.attributes is None:
         return None
-    combined = with_mine(write)[1] if str(write.state) == "conflict" and write.theirs is not None else None
+    combined = (
+        with_mine(write, write.policy)[1] if str(write.state) == "conflict" and write.theirs is not None else None
+    )
     return Typed(write.id, combined or write.attributes, errors_of(write), write)

@@ -17,7 +17,7 @@ from flask_dualstorage.web.sides import seen_of, sides_of
 def write(mine: Any, base: Any = None, theirs: Any = None, state: str = "rejected", **more: Any) -> Any:
     clashes = merge(base, mine, theirs).clashes if state == "conflict" and mine and theirs else ()
     kind = "update" if mine is not None else "delete"
-    known = {"kind": kind, "record_id": 1, "problem": None, "reason": None, **more}
+    known = {"kind": kind, "record_id": 1, "problem": None, "reason": None, "policy": "merge", **more}
     return SimpleNamespace(attributes=mine, base=base, theirs=theirs, state=state, conflicts=clashes, **known)
 
 
