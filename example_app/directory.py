@@ -18,6 +18,7 @@ from flask_dualstorage import (
     Rejected,
     UpstreamError,
     ValidationFailed,
+    WriteBusy,
 )
 
 PERSON_FIELDS = ("name", "role", "email", "phone", "city")
@@ -222,7 +223,10 @@ def delete_note(person_id: str, note_id: str) -> ResponseReturnValue:
 @directory.post("/changes/<write_id>/retry")
 def retry(write_id: str) -> ResponseReturnValue:
     """Send a change again that the upstream refused, or that met somebody else's."""
-    write = dualstorage.retry(write_id)
+    try:
+        write = dualstorage.retry(write_id, seen=request.form.get("seen"))
+    except WriteBusy:
+        return _look_again(write_id)
     if write.state == "applied":
         flash("Sent again, and saved in the directory service this time.", "saved")
     else:
@@ -233,9 +237,18 @@ def retry(write_id: str) -> ResponseReturnValue:
 @directory.post("/changes/<write_id>/discard")
 def discard(write_id: str) -> ResponseReturnValue:
     """Give a change up."""
-    dualstorage.discard(write_id)
+    try:
+        dualstorage.discard(write_id, seen=request.form.get("seen"))
+    except WriteBusy:
+        return _look_again(write_id)
     flash("Your change was dropped; the directory service keeps what it has.", "saved")
     return redirect(url_for(".index"), 303)
+
+
+def _look_again(write_id: str) -> ResponseReturnValue:
+    """What the page with the button showed is no longer so: nothing was decided by it."""
+    flash("This change has become another since you opened the page. Look at it again.", "kept")
+    return redirect(url_for("dualstorage.show", write_id=write_id), 303)
 
 
 def page_of(kind: str, store: str, record_id: str | int) -> str:

@@ -86,21 +86,25 @@ class _Desk:
         """Send what the current owner has pending."""
         return self._mine().sync(collections, budget)
 
-    def retry(self, id: str) -> PendingWrite:  # the interface's name for it
+    def retry(self, id: str, *, seen: str | None = None) -> PendingWrite:  # the interface's name for it
         """Let a pending write of the current owner's go again."""
-        return self._mine().retry(id)
+        return self._mine().retry(id, seen=seen)
 
-    def edit(self, id: str, attributes: Mapping[str, Json]) -> PendingWrite:  # the interface's name for it
+    def edit(
+        self, id: str, attributes: Mapping[str, Json], *, seen: str | None = None
+    ) -> PendingWrite:  # the interface's name for it
         """Set attributes of a pending write of the current owner's; see ``UserStorage.edit``."""
-        return self._mine().edit(id, attributes)
+        return self._mine().edit(id, attributes, seen=seen)
 
-    def resolve(self, id: str, decided: Mapping[str, Json] | str) -> PendingWrite:  # the interface's name for it
+    def resolve(
+        self, id: str, decided: Mapping[str, Json] | str, *, seen: str | None = None
+    ) -> PendingWrite:  # the interface's name for it
         """Decide over a conflict of the current owner's; see ``UserStorage.resolve``."""
-        return self._mine().resolve(id, decided)
+        return self._mine().resolve(id, decided, seen=seen)
 
-    def discard(self, id: str) -> list[PendingWrite]:  # the interface's name for it
+    def discard(self, id: str, *, seen: str | None = None) -> list[PendingWrite]:  # the interface's name for it
         """Give up a pending write of the current owner's."""
-        return self._mine().discard(id)
+        return self._mine().discard(id, seen=seen)
 
     def adopt(self, from_owner: str, to_owner: str) -> None:
         """Move what one owner has pending to another: one line in the app's log-in view.

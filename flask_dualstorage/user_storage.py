@@ -150,27 +150,32 @@ class UserStorage:
         self._look_again()
         return report
 
-    def retry(self, id: str) -> PendingWrite:  # the interface's name for it
+    def retry(self, id: str, *, seen: str | None = None) -> PendingWrite:  # the interface's name for it
         """Let a pending write go again and try it now; gives it as it stands then.
 
-        Raises ``RecordGone`` where this owner has no such write, ``WriteBusy`` while it is being sent.
+        ``seen`` is ``PendingWrite.seen`` of what the owner was shown: nothing is decided over another state. Raises
+        ``RecordGone`` where this owner has no such write, ``WriteBusy`` while it is sent, or is not as it was seen.
         """
-        write = deciding.retry(self._engine, self.owner, id)
+        write = deciding.retry(self._engine, self.owner, id, seen)
         self._look_again()
         return self._shown(write)
 
-    def edit(self, id: str, attributes: Mapping[str, Json]) -> PendingWrite:  # the interface's name for it
+    def edit(
+        self, id: str, attributes: Mapping[str, Json], *, seen: str | None = None
+    ) -> PendingWrite:  # the interface's name for it
         """Set attributes of a pending write and try it now, as a new request; gives the write that holds them.
 
         In a conflict it is as ``save``: all fields that both sides changed must be set anew. Raises as ``retry`` does,
         and ``ValidationFailed`` for what the model refuses, and for a delete.
         """
         given = check_attributes(attributes, self._engine.config.max_record_bytes)
-        write = deciding.edit(self._engine, self.owner, id, given, self._checked)
+        write = deciding.edit(self._engine, self.owner, id, given, self._checked, seen)
         self._look_again()
         return self._shown(write)
 
-    def resolve(self, id: str, decided: Mapping[str, Json] | str) -> PendingWrite:  # the interface's name for it
+    def resolve(
+        self, id: str, decided: Mapping[str, Json] | str, *, seen: str | None = None
+    ) -> PendingWrite:  # the interface's name for it
         """Decide over a write in conflict, and try it now: ``"mine"``, ``"theirs"``, or what the fields shall be.
 
         Fields that both sides changed must be named; what only one side changed is combined. ``"theirs"`` gives mine
@@ -180,7 +185,7 @@ class UserStorage:
             raise ValidationFailed({"choice": f"{decided!r} is no choice; it takes 'mine', 'theirs', or attributes."})
         limit = self._engine.config.max_record_bytes
         given = decided if isinstance(decided, str) else check_attributes(decided, limit)
-        write = deciding.resolve(self._engine, self.owner, id, given, self._checked)
+        write = deciding.resolve(self._engine, self.owner, id, given, self._checked, seen)
         self._look_again()
         return self._shown(write)
 
@@ -208,9 +213,9 @@ class UserStorage:
             return Model(write.attributes)
         return self._make(write.collection, write.params).new(write.attributes)
 
-    def discard(self, id: str) -> list[PendingWrite]:  # the interface's name for it
+    def discard(self, id: str, *, seen: str | None = None) -> list[PendingWrite]:  # the interface's name for it
         """Give a pending write up, with what is nested under it; gives all that went. Raises as ``retry`` does."""
-        gone = deciding.discard(self._engine, self.owner, id)
+        gone = deciding.discard(self._engine, self.owner, id, seen)
         self._look_again()
         return [pending_write(write) for write in gone]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from ..errors import RecordGone, ValidationFailed, WriteBusy
 from ..policy.coalescing import Edit
 from ..policy.conflicts import clashes_of, with_mine
+from ..policy.marks import mark_of
 from ..policy.merging import Policy
 from ..policy.references import is_temp_id, of_write, waits_for
 from ..policy.settling import rebase
@@ -25,7 +26,7 @@ Check = Callable[[Write, Attributes], tuple[Declaration, Attributes]]
 MINE, THEIRS = "mine", "theirs"
 
 
-def retry(engine: Engine, owner: str, write_id: str) -> Write:
+def retry(engine: Engine, owner: str, write_id: str, shown: str | None = None) -> Write:
     """Let a write go again, and try it now, with what must go before it; a held one in doubt goes with its key.
 
     One in doubt that waits for nobody is not sent for that, but looked for when it is time. One that refers to a
@@ -33,7 +34,7 @@ def retry(engine: Engine, owner: str, write_id: str) -> Write:
     Raises ``RecordGone`` where this owner has no such pending write, ``WriteBusy`` while it is being sent.
     """
     with changing(engine, owner) as change:
-        write = _bound(change, _pending(change, write_id))
+        write = _bound(change, _shown(change, write_id, shown))
         if write.state is State.REJECTED and write.refers and not _will_be_bound(change, write):
             return write
         again = change.update(write, _again(write, policy_of(engine, write)))
@@ -81,7 +82,7 @@ def _on_theirs(write: Write, policy: Policy) -> Write:
     return write._replace(kind=kind, attributes=wanted, base=write.theirs, theirs=None, key=None)
 
 
-def edit(engine: Engine, owner: str, write_id: str, given: Attributes, check: Check) -> Write:
+def edit(engine: Engine, owner: str, write_id: str, given: Attributes, check: Check, shown: str | None = None) -> Write:
     """Change what a pending write wants, and try it now as a new request.
 
     One that may have arrived keeps its bytes, and the edit goes behind it. In a conflict it is as a ``save``: every
@@ -89,7 +90,7 @@ def edit(engine: Engine, owner: str, write_id: str, given: Attributes, check: Ch
     ``ValidationFailed``.
     """
     with changing(engine, owner) as change:
-        seen = _pending(change, write_id)
+        seen = _shown(change, write_id, shown)
     if seen.kind is Kind.DELETE:
         raise ValidationFailed("This is a delete, which has nothing to edit; discard it to keep the record.")
     declared, wanted = check(seen, {**(seen.attributes or {}), **given})
@@ -101,7 +102,9 @@ def edit(engine: Engine, owner: str, write_id: str, given: Attributes, check: Ch
     return _send(engine, owner, edited)
 
 
-def resolve(engine: Engine, owner: str, write_id: str, decided: Attributes | str, check: Check) -> Write:
+def resolve(
+    engine: Engine, owner: str, write_id: str, decided: Attributes | str, check: Check, shown: str | None = None
+) -> Write:
     """Decide over a conflict: for ``"mine"``, for ``"theirs"``, or by what the fields shall be; and try it now.
 
     Mine wins where both changed a value and the collection's policy leaves it to the owner; what only one side changed
@@ -109,7 +112,7 @@ def resolve(engine: Engine, owner: str, write_id: str, decided: Attributes | str
     must be named. Raises as ``edit`` does.
     """
     with changing(engine, owner) as change:
-        seen = _pending(change, write_id)
+        seen = _shown(change, write_id, shown)
         _check_is_conflict(seen)
         if decided == THEIRS:
             return _take_theirs(change, seen)
@@ -164,13 +167,13 @@ def _behind(change: OwnerTransaction, write: Write) -> Sequence[Write]:
     return [each for each in change.lane(write.store, write.record_id, UNSETTLED - 1) if each.seq > write.seq]
 
 
-def discard(engine: Engine, owner: str, write_id: str) -> list[Write]:
+def discard(engine: Engine, owner: str, write_id: str, shown: str | None = None) -> list[Write]:
     """Give a write up: nothing of it is sent. A create takes what is nested under it along; gives all of them.
 
     Raises as ``retry`` does.
     """
     with changing(engine, owner) as change:
-        return vanish(change, _pending(change, write_id))
+        return vanish(change, _shown(change, write_id, shown))
 
 
 def _send(engine: Engine, owner: str, write: Write) -> Write:
@@ -199,6 +202,14 @@ def _check_unchanged(change: OwnerTransaction, seen: Write) -> None:
     """What was checked outside of the transaction is still what is there."""
     if _pending(change, seen.id) != seen:
         raise WriteBusy("This write has just changed; look at it again.")
+
+
+def _shown(change: OwnerTransaction, write_id: str, shown: str | None) -> Write:
+    """Give a pending write that still is what its owner was ``shown``, by its mark; None: whatever it is."""
+    write = _pending(change, write_id)
+    if shown is not None and shown != mark_of(write):
+        raise WriteBusy("This write has changed since it was shown; look at it again.")
+    return write
 
 
 def _pending(change: OwnerTransaction, write_id: str) -> Write:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..policy.conflicts import clashes_of
+from ..policy.marks import mark_of
 from ..policy.merging import Clash, Policy
 from ..policy.references import waits_for
 from ..types import Attributes, Kind, RecordId, State, Write
@@ -48,6 +49,11 @@ class PendingWrite:
     params: Mapping[str, RecordId] = field(default_factory=dict)
     doubts: int = 0
     policy: Policy = field(default="merge", repr=False, compare=False)
+
+    @property
+    def seen(self) -> str:
+        """What a form hands back as ``seen``, so that nothing is decided over another state than it showed."""
+        return mark_of(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON object."""

@@ -35,7 +35,7 @@ def decide(write_id: str, what: str) -> ResponseReturnValue:
     try:
         tell(decision(_decided(storage, write_id, what)))
     except WriteBusy:
-        return pages.busy(write_id)
+        return ("seen" in request.form and pages.stale(write_id)) or pages.busy(write_id)
     except RecordGone:
         return pages.settled(pages.find(write_id)[0])
     except ValidationFailed as error:
@@ -57,9 +57,9 @@ def _back() -> ResponseReturnValue:
 def _decided(storage: Any, write_id: str, what: str) -> Any:
     match what:
         case "retry":
-            return storage.retry(write_id)
+            return storage.retry(write_id, **_seen())
         case "discard":
-            return storage.discard(write_id)[0]
+            return storage.discard(write_id, **_seen())[0]
         case "edit":
             return storage.edit(write_id, _attributes(storage, write_id, _EDIT))
         case _:
@@ -69,6 +69,10 @@ def _decided(storage: Any, write_id: str, what: str) -> Any:
             if choice not in ("mine", "theirs"):
                 raise BadRequest(_RESOLVE)
             return storage.resolve(write_id, choice)
+
+
+def _seen() -> dict[str, str]:
+    return {"seen": request.form["seen"]} if "seen" in request.form else {}
 
 
 def _member(name: str) -> Any:

@@ -184,12 +184,14 @@ def _edit(write: Any) -> ResponseReturnValue:
         return _edit_page(write, _moved_on(write, given), 409)
     if not given and str(write.state) == "conflict":
         return redirect(url_for(".show", write_id=write.id), 303)
+    seen = request.form["seen"]
     try:
-        done = _storage().edit(write.id, given) if given else _storage().retry(write.id)
+        done = _storage().edit(write.id, given, seen=seen) if given else _storage().retry(write.id, seen=seen)
     except ValidationFailed as error:
         return _edit_page(write, error.errors, 422)
     except WriteBusy:
-        return _edit_page(write, {"": [text(_SENDING)]}, 409)
+        write, _ = find(write.id)
+        return settled(write) if str(write.state) in _SETTLED else _edit_page(write, _moved_on(write, given), 409)
     except OutboxFull as error:
         return _edit_page(write, {"": [str(error)]}, OutboxFull.code)
     tell(decision(done))
@@ -207,11 +209,15 @@ def _resolve(write: Any, writes: Sequence[Any]) -> ResponseReturnValue:
     if request.form.get("seen") != seen_of(write):
         return _write_page(write, writes, {"": [text(_CHANGED)]}, 409)
     try:
-        done = _storage().resolve(write.id, answer)
+        done = _storage().resolve(write.id, answer, seen=request.form["seen"])
     except ValidationFailed as error:
         return _write_page(write, writes, _by_question(write, error.errors), 422)
     except WriteBusy:
-        return _write_page(write, writes, {"": [text(_SENDING)]}, 409)
+        write, writes = find(write.id)
+        if str(write.state) in _SETTLED:
+            return settled(write)
+        told = _SENDING if str(write.state) == "sending" else _CHANGED
+        return _write_page(write, writes, {"": [text(told)]}, 409)
     tell(decision(done))
     return _on(done)
 

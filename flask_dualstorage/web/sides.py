@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
 from typing import Any
 
-import orjson
-
+from ..policy.marks import mark_of
 from ..policy.values import same
 
 _NOT_THERE = object()
@@ -46,7 +44,4 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(same(one, other))
 
 
-def seen_of(write: Any) -> str:
-    """Give a mark of what a page showed: a decision over anything else is refused."""
-    shown = [str(write.state), write.attributes, write.base, write.theirs]
-    return sha256(orjson.dumps(shown)).hexdigest()[:16]
+seen_of = mark_of
