@@ -50,6 +50,12 @@ def postgresql_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def kinto_database_url() -> Iterator[str]:
+    """The URL of another one, where no test drops tables of another's."""
+    yield from _database(POSTGRESQL, "PostgreSQL", "TEST_POSTGRESQL_URL")
+
+
+@pytest.fixture(scope="session")
 def mariadb_url() -> Iterator[str]:
     """The URL of an empty MariaDB database, dropped at the end."""
     yield from _database(MARIADB, "MariaDB", "TEST_MARIADB_URL")

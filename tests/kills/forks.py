@@ -331,6 +331,8 @@ def run(job: Job, pipe: int) -> Any:
     """Do a job in this process, its effects numbered."""
     Effects(job.death, pipe).watch()
     storage = make_storage(job)
+    # The copies were made in another folder, which is a part of their keys.
+    storage.engine.bases._namespace = "forks"
     if job.makes_tables:
         storage.init_db()
     return JOBS[job.do](storage.for_user("alice"))

@@ -33,10 +33,10 @@ def _up(server: ServerProcess) -> None:
 
 
 @pytest.fixture(scope="session")
-def kinto_server(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[kinto.Kinto]:
+def kinto_server(kinto_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[kinto.Kinto]:
     """A Kinto on PostgreSQL."""
     programs = _programs("Kinto", kinto.command)
-    with kinto.Kinto(programs, tmp_path_factory.mktemp("kinto"), needs.free_port(), postgresql_url) as server:
+    with kinto.Kinto(programs, tmp_path_factory.mktemp("kinto"), needs.free_port(), kinto_database_url) as server:
         yield server
 
 
