@@ -418,6 +418,24 @@ class TestPluggedOut:
         assert "saved in the directory service this time" in me.post(mine[1]).text
         assert upstream.has("/people/1")["city"] == "Ockham"
 
+    @pytest.mark.parametrize("what", ["retry", "discard"])
+    def test_a_button_of_a_page_that_showed_another_state_does_nothing(
+        self, me: Browser, upstream: Upstream, what: str
+    ) -> None:
+        me.get("/people/1")
+        upstream.turn(state="out")
+        me.fill_in("/people/1/edit", name="Ada Lovelace", city="Ockham")
+        upstream.turn(state="in")
+        requests.patch(f"{upstream.url}/people/1", json={"city": "Marylebone"}, timeout=FOREVER)
+        me.sync()
+        form = rf'action="(/changes/[^"]+/{what})"><input type="hidden" name="seen" value="(\w+)"'
+        shown = re.search(form, me.get("/people/1").source)
+        assert shown
+        me.fill_in("/people/1/edit", name="Ada Byron", city="Ockham")
+        page = me.post(shown[1], seen=shown[2])
+        assert "This change has become another since you opened the page" in page.text
+        assert upstream.has("/people/1")["city"] == "Marylebone"
+
 
 class TestClickedTwice:
     @pytest.mark.parametrize("state", ["in", "out"])
