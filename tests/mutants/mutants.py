@@ -942,14 +942,10 @@ FORMS = [
     Mutant(
         "a decision over what was never shown",
         "What the page showed is what is decided over (§8)",
-        "flask_dualstorage/web/pages.py",
-        """\
-    if request.form.get("seen") != seen_of(write):
-        return _write_page(""",
-        """\
-    if not request.form.get("seen"):
-        return _write_page(""",
-        f"{_PENDING_PAGE}::TestConflict::test_a_decision_over_what_was_never_seen_is_none",
+        "flask_dualstorage/sync/deciding.py",
+        "if shown is not None and shown != mark_of(write):",
+        "if shown == '':",
+        "tests/integration/test_seen.py::test_a_change_between_the_look_of_the_page_and_the_decision_is_noticed",
     ),
     Mutant(
         "conflicts overwritten in bulk",
