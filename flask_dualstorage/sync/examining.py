@@ -134,7 +134,9 @@ class Examination:
     # --- writing -----------------------------------------------------------------------------------------------
 
     def _try_writes(self, data: Attributes) -> None:
-        self._wrap_if_needed(data)
+        if self._record_at is not None:
+            # A record goes into an envelope as it comes in one.
+            self.diagnosis.dialect["wrap"] = repr(self._record_at)
         doubled = [] if self._try_keys(data) else ["creates"]
         if self._made:
             self._try_versions(data, self._made[0])
@@ -144,12 +146,6 @@ class Examination:
                 "It takes PUT-to-create: with new_id='uuid4' and create_method='PUT' no create is doubled."
             )
         self.diagnosis.doubled = tuple(doubled)
-
-    def _wrap_if_needed(self, data: Attributes) -> None:
-        """Find out whether a record goes into an envelope, as it comes in one."""
-        if self._record_at is None:
-            return
-        self.diagnosis.dialect["wrap"] = repr(self._record_at)
 
     def _try_keys(self, data: Attributes) -> bool:
         """Create twice with one key. Says whether that is known to make one record."""
