@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, overload
 from urllib.parse import quote
+from weakref import ref
 
 from werkzeug.exceptions import NotFound
 
@@ -27,6 +28,7 @@ from .sync.reports import SyncReport
 from .sync.subject import ONLY_PENDING, Fetch, Loaded, Subject
 from .types import PENDING, Attributes, Declaration, Json, Kind, RecordId, Write
 
+_PLAINLY = Fetch()
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -77,13 +79,13 @@ class Collection:
         self._engine = engine
         self._owner = owner
         self._registered = registered
-        self._fetch = Fetch()
+        self._fetch = _PLAINLY
         self._loaded: Loaded | None = None
         self._models: dict[int, Model] = {}
         self._places: dict[str, int] | None = None
         self._stale = False
-        self._home = Home(engine, owner, self._declare, self._is_local, self._is_remote, check_nonce, self._wrote)
         self._declared: Declaration | None = None
+        self._home = _Shelf(self, check_nonce)
 
     # --- hooks of the app ------------------------------------------------------------------------------------
 
@@ -214,8 +216,11 @@ class Collection:
 
     def __getitem__(self, place: int | slice) -> Model | list[Model]:
         """Give the Model at a place of the list, or those of a slice [at]."""
-        places = range(len(self))[place]
-        return self._model_at(places) if isinstance(places, int) else [self._model_at(each) for each in places]
+        loaded, models = self._view(), self._models
+        places = range(len(loaded.view.records))[place]
+        if isinstance(places, int):
+            return self._model_of(loaded, models, places)
+        return [self._model_of(loaded, models, each) for each in places]
 
     @property
     def models(self) -> list[Model]:
@@ -352,12 +357,12 @@ class Collection:
         if kind is not Kind.DELETE:
             place = self._index().get(text, len(records))
             records.insert(place, dict(model))
-        self._take(replace(self._loaded, view=replace(self._loaded.view, records=records)))
+        self._take(self._loaded._replace(view=replace(self._loaded.view, records=records)))
 
     def _view(self) -> Loaded:
         """What is loaded; a collection that was not fetched fetches itself once, when it is looked at."""
         if self._loaded is None:
-            options = replace(self._fetch, looked_at=True)
+            options = self._fetch._replace(looked_at=True)
             self._take(load(self._home, None, options, remote=True))
         elif self._stale:
             self._take(reading.look_again(self._subject(), self._loaded))
@@ -439,7 +444,7 @@ class Collection:
         return self._make_declaration(write.url, write.store)
 
     def _make_declaration(self, url: str, store: str) -> Declaration:
-        config, cls = self._engine.config, type(self)
+        config, cls, home = self._engine.config, type(self), self._home
         dialect = self.dialect or self._engine.dialect(self.upstream)
         if self.version_attribute is not None:
             dialect = dialect.but(version_from=self.version_attribute)
@@ -462,40 +467,21 @@ class Collection:
             stale_while_revalidate=config.stale_while_revalidate
             if self.stale_while_revalidate is None
             else self.stale_while_revalidate,
-            headers=self._own_headers,
-            parse_list=self._parse_list,
-            parse_record=self._parse_record,
-            serialize=self._serialize,
-            matches=None if cls.matches is Collection.matches else self.matches,
-            sort_key=None if cls.sort_key is Collection.sort_key else self.sort_key,
+            headers=home.headers,
+            parse_list=home.parse_list,
+            parse_record=home.parse_record,
+            serialize=home.serialize,
+            matches=None if cls.matches is Collection.matches else home.matches,
+            sort_key=None if cls.sort_key is Collection.sort_key else home.sort_key,
         )
 
     def _conflict_policy(self) -> Any:
         """Give the policy as it was declared: of a function without ``self`` no method is made."""
-        # As it stands in the class: getattr would bind it.
-        declared = next(vars(cls)["conflict"] for cls in type(self).__mro__ if "conflict" in vars(cls))
+        # Of the class: the instance would bind it.
+        declared = type(self).conflict
         if declared is None:
             return self._engine.conflict_policy()
-        if inspect.isfunction(declared) and declared.__code__.co_argcount > 3:
-            return self.conflict
-        return declared.__func__ if isinstance(declared, staticmethod) else declared
-
-    def _own_headers(self) -> Mapping[str, str]:
-        return ask(self.headers) or {}
-
-    def _parse_list(self, response: Json) -> Json:
-        records = self.parse(self.parse_before_local_save(response))
-        own = (self.model.parse, self.model.parse_before_local_save) != (Model.parse, Model.parse_before_local_save)
-        return [self._parse_record(record) for record in records] if own and isinstance(records, list) else records
-
-    def _parse_record(self, response: Json) -> Json:
-        blank = self._blank()
-        return blank.parse(blank.parse_before_local_save(response))
-
-    def _serialize(self, attributes: Attributes) -> Json:
-        if self.model.to_json is Model.to_json:
-            return attributes
-        return self.model(attributes, home=self._home).to_json()
+        return self._home.conflict if inspect.isfunction(declared) and declared.__code__.co_argcount > 3 else declared
 
     def _filled_url(self) -> str:
         url = ask(self.url) or f"/{self.name}"
@@ -504,12 +490,94 @@ class Collection:
         return self._filled("/" + url.strip("/"))
 
     def _filled(self, template: str) -> str:
+        if "{" not in template:
+            return template
         missing = [name for name in _PARAMETER.findall(template) if name not in self.params]
         if missing:
             raise ConfigurationError(
                 f"The collection {self.name!r} needs {', '.join(missing)}: collection({self.name!r}, {missing[0]}=…)."
             )
         return _PARAMETER.sub(lambda found: quote(str(self.params[found.group(1)]), safe=""), template)
+
+
+class _Shelf(Home):
+    """A collection as its models and the layers below know it.
+
+    It does not hold the collection, which holds the models, and they this: in a ring every list that was ever loaded
+    would stay in memory until the garbage is collected. A model that outlives its collection is given one like it.
+    """
+
+    __slots__ = ("_again", "_collection", "_like")
+
+    def __init__(self, collection: Collection, check_nonce: Callable[[str], str]) -> None:
+        super().__init__(collection._engine, collection._owner, check_nonce)
+        self._collection = ref(collection)
+        self._like = type(collection), collection.params, collection._registered
+        self._again: Collection | None = None
+
+    @property
+    def collection(self) -> Collection:
+        """The collection, or another like it where that is gone."""
+        found = self._collection()
+        if found is not None:
+            return found
+        if self._again is None:
+            cls, params, registered = self._like
+            self._again = cls(self.engine, self.owner, params, self.check_nonce, registered=registered)
+        return self._again
+
+    def declared(self) -> Declaration:
+        """Say what the collection declares."""
+        return self.collection._declare()
+
+    def is_local(self) -> bool:
+        """Ask the collection, and its model."""
+        return self.collection._is_local()
+
+    def is_remote(self) -> bool:
+        """Ask the collection, and its model."""
+        return self.collection._is_remote()
+
+    def wrote(self, model: Model, kind: Kind) -> None:
+        """Let the list follow."""
+        self.collection._wrote(model, kind)
+
+    # --- the hooks of the app, as the layers below call them --------------------------------------------------
+
+    def headers(self) -> Mapping[str, str]:
+        """Give the headers that every request of the collection has."""
+        return ask(self.collection.headers) or {}
+
+    def parse_list(self, response: Json) -> Json:
+        """Take the records out of what the upstream answered."""
+        collection = self.collection
+        records = collection.parse(collection.parse_before_local_save(response))
+        hooks = (collection.model.parse, collection.model.parse_before_local_save)
+        if hooks == (Model.parse, Model.parse_before_local_save) or not isinstance(records, list):
+            return records
+        return [self.parse_record(record) for record in records]
+
+    def parse_record(self, response: Json) -> Json:
+        """Take one record out of what the upstream answered."""
+        blank = self.collection.model(home=self)
+        return blank.parse(blank.parse_before_local_save(response))
+
+    def serialize(self, attributes: Attributes) -> Json:
+        """Give what is sent of a record."""
+        model = self.collection.model
+        return attributes if model.to_json is Model.to_json else model(attributes, home=self).to_json()
+
+    def matches(self, record: Attributes, params: Mapping[str, str]) -> bool:
+        """Say whether a record belongs in the list."""
+        return self.collection.matches(record, params)
+
+    def sort_key(self, record: Attributes, params: Mapping[str, str]) -> Any:
+        """Give what the list is ordered by."""
+        return self.collection.sort_key(record, params)
+
+    def conflict(self, base: Any, mine: Any, theirs: Any) -> Any:
+        """Decide over a conflict, where the collection has a method for that."""
+        return self.collection.conflict(base, mine, theirs)
 
 
 def check_flags(name: str, *declared: type[Collection] | type[Model]) -> None:

@@ -54,17 +54,30 @@ class Freshness:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
 class Home:
-    """Where a model lives: whose it is, what its collection declares, and whom it tells of its changes."""
+    """Where a model lives: whose it is, what is declared of it, and who hears of its changes."""
 
-    engine: Engine
-    owner: str
-    declared: Callable[[], Declaration]
-    is_local: Callable[[], bool]
-    is_remote: Callable[[], bool]
-    check_nonce: Callable[[str], str]
-    wrote: Callable[[Model, Kind], None]
+    __slots__ = ("check_nonce", "engine", "owner")
+
+    def __init__(self, engine: Engine, owner: str, check_nonce: Callable[[str], str]) -> None:
+        self.engine = engine
+        self.owner = owner
+        self.check_nonce = check_nonce
+
+    def declared(self) -> Declaration:
+        """Say what the layers below must know."""
+        raise NotImplementedError
+
+    def is_local(self) -> bool:
+        """Say whether it is never sent."""
+        raise NotImplementedError
+
+    def is_remote(self) -> bool:
+        """Say whether it is never kept."""
+        raise NotImplementedError
+
+    def wrote(self, model: Model, kind: Kind) -> None:
+        """Hear that a model was written."""
 
 
 def ask(flag: Any) -> Any:
@@ -98,18 +111,20 @@ class Model(Mapping[str, Json]):
     local: ClassVar[Any] = False
     remote: ClassVar[Any] = False
 
+    # What is so of a new model, and of most in a list: a page makes hundreds.
+    _shown: Mapping[str, Json] = {}
+    _given: Mapping[str, Json] = {}
+    _base: Attributes | None = None
+    _validator: str | None = None
+    _write: Write | None = None
+    _seen = 0
+    _asked_id: RecordId | None = None
+    #: Where the last ``fetch`` or ``load`` of this model came from; None for one out of a list.
+    freshness: Freshness | None = None
+
     def __init__(self, attributes: Mapping[str, Json] | None = None, *, home: Home | None = None) -> None:
         self._home = home
         self._attributes: Attributes = {} if attributes is None else dict(attributes)
-        self._shown: Attributes = {}
-        self._given: Attributes = {}
-        self._base: Attributes | None = None
-        self._validator: str | None = None
-        self._write: Write | None = None
-        self._seen = 0
-        self._asked_id: RecordId | None = None
-        #: Where the last ``fetch`` or ``load`` of this model came from; None for one out of a list.
-        self.freshness: Freshness | None = None
 
     # --- hooks of the app ------------------------------------------------------------------------------------
 
@@ -193,7 +208,7 @@ class Model(Mapping[str, Json]):
         """Change attributes here only, until ``save`` [set]. Raises ``ValidationFailed`` for what is not JSON."""
         given = {**(attributes or {}), **fields}
         self._attributes = self._checked(given)
-        self._given |= {name: self._attributes[name] for name in given}
+        self._given = {**self._given, **{name: self._attributes[name] for name in given}}
 
     def changed_attributes(self) -> Attributes:
         """Give the fields that were set since it was loaded or saved [changedAttributes]; empty if there are none."""
@@ -388,12 +403,8 @@ class Model(Mapping[str, Json]):
 
     def _show(self, seen: Seen, settled_seq: int) -> Model:
         """Take over what storage tells of the record."""
-        self._attributes = copy_json(seen.attributes)
-        self._shown = seen.attributes
-        self._given = {}
-        self._base = seen.base
-        self._validator = seen.validator
-        self._write = seen.write
+        self._attributes, self._given = copy_json(seen.attributes), {}
+        self._shown, self._base, self._validator, self._write = seen
         self._seen = settled_seq
         return self
 

@@ -6,7 +6,7 @@ Nothing here does I/O; every layer above speaks in these.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -79,19 +79,17 @@ class Fault(StrEnum):
     TOO_LARGE = "too_large"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One HTTP request as data. ``path`` is joined to the upstream's URL and already percent-encoded."""
 
     method: str
     path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     body: bytes | None = None
     params: Mapping[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A whole answer of the upstream, read to its end; names as in ``requests.Response``.
 
     ``headers`` are case-insensitive.
@@ -148,8 +146,7 @@ class Verdict:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one sent write: the one value that settling looks at.
 
     ``record`` is the upstream's record after an applied write (merged over what was sent) or its current
@@ -209,8 +206,7 @@ class PageInfo:
 WHOLE = PageInfo()
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """One cached value: the bases of one store or query, with what is known about them.
 
     ``began`` is the owner's ``settled_seq`` when the request for it was made, ``asked_at`` the clock's
@@ -222,7 +218,7 @@ class Envelope:
     epoch: str
     began: int
     asked_at: float
-    validators: dict[str, str] = field(default_factory=dict)
+    validators: Mapping[str, str] = {}
     etag: str | None = None
     last_modified: str | None = None
     page: PageInfo = WHOLE
@@ -240,8 +236,7 @@ def _no_headers() -> Mapping[str, str]:
     return {}
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
+class Declaration(NamedTuple):
     """What the layers below a collection must know of it, for one owner's call or for a flush.
 
     ``collection`` is the name it is registered under (``""``: a plain one, which needs no code). ``store`` names
@@ -253,7 +248,7 @@ class Declaration:
     collection: str
     store: str
     url: str
-    params: Mapping[str, RecordId] = field(default_factory=dict)
+    params: Mapping[str, RecordId] = {}
     upstream: str = "default"
     id_attribute: str = "id"
     dialect: Dialect = PLAIN

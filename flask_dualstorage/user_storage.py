@@ -63,6 +63,7 @@ class Registry:
 @lru_cache(maxsize=256)
 def _plain(name: str) -> type[Collection]:
     """Make the class of a collection that was not registered; kept, since making one costs more than a SELECT."""
+    check_id(name, "collection")
     return type("Plain", (Collection,), {"name": name})
 
 
@@ -273,7 +274,6 @@ class UserStorage:
         if self._engine.config.strict_collections:
             known = ", ".join(sorted(self._registry.collections)) or "none"
             raise CollectionUnknown(f"No collection {name!r} is registered; there are: {known}.")
-        check_id(name, "collection")
         return _plain(name)(self._engine, self.owner, params, self._check_nonce, registered=False)
 
     def _owner_of(self, cls: type[Collection]) -> str:
@@ -300,45 +300,52 @@ class UserStorage:
             collection.look_again()
 
     def _standalone(self, cls: type[Model]) -> Home:
-        blank = cls()
-        url, root = ask(blank.url), ask(blank.url_root)
+        return Standalone(self._engine, self.owner, self._check_nonce, cls)
+
+
+class Standalone(Home):
+    """The home of a model that is in no list. Raises ``ConfigurationError`` where it declares no URL."""
+
+    __slots__ = ("_blank", "_cls", "_path", "_singleton", "_store")
+
+    def __init__(self, engine: Engine, owner: str, check_nonce: Callable[[str], str], cls: type[Model]) -> None:
+        super().__init__(engine, owner, check_nonce)
+        self._cls, self._blank = cls, cls()
+        url, root = ask(self._blank.url), ask(self._blank.url_root)
         if url is None and root is None:
             raise ConfigurationError(f"{cls.__name__} stands alone and has neither url nor url_root; declare one.")
-        path = "/" + str(root if url is None else url).strip("/")
-        config = self._engine.config
-        dialect = self._engine.dialect(cls.upstream)
+        self._path = "/" + str(root if url is None else url).strip("/")
+        self._store = store_at("/" + str(root or url).strip("/"), cls.upstream)
+        self._singleton = url is not None
 
-        def declared() -> Declaration:
-            return Declaration(
-                collection=_MODEL + cls.__name__,
-                store=str(ask(blank.store_name) or store_at("/" + str(root or url).strip("/"), cls.upstream)),
-                url=path,
-                upstream=cls.upstream,
-                id_attribute=cls.id_attribute or dialect.id_attribute,
-                dialect=dialect,
-                singleton=url is not None,
-                when_dirty=config.when_dirty,
-                in_doubt=config.in_doubt,
-                max_age=config.max_age,
-                stale_while_revalidate=config.stale_while_revalidate,
-                conflict=self._engine.conflict_policy(),
-                parse_record=lambda response: blank.parse(blank.parse_before_local_save(response)),
-                serialize=lambda attributes: cls(attributes).to_json(),
-            )
-
-        return Home(
-            self._engine,
-            self.owner,
-            declared,
-            lambda: bool(ask(blank.local)),
-            lambda: bool(ask(blank.remote)),
-            self._check_nonce,
-            _nobody_to_tell,
+    def declared(self) -> Declaration:
+        """Say what the model declares."""
+        cls, config = self._cls, self.engine.config
+        dialect = self.engine.dialect(cls.upstream)
+        return Declaration(
+            collection=_MODEL + cls.__name__,
+            store=str(ask(self._blank.store_name) or self._store),
+            url=self._path,
+            upstream=cls.upstream,
+            id_attribute=cls.id_attribute or dialect.id_attribute,
+            dialect=dialect,
+            singleton=self._singleton,
+            when_dirty=config.when_dirty,
+            in_doubt=config.in_doubt,
+            max_age=config.max_age,
+            stale_while_revalidate=config.stale_while_revalidate,
+            conflict=self.engine.conflict_policy(),
+            parse_record=lambda response: self._blank.parse(self._blank.parse_before_local_save(response)),
+            serialize=lambda attributes: cls(attributes).to_json(),
         )
 
+    def is_local(self) -> bool:
+        """Ask the model."""
+        return bool(ask(self._blank.local))
 
-def _nobody_to_tell(model: Model, kind: Kind) -> None:
-    """A model that stands alone is in no list."""
+    def is_remote(self) -> bool:
+        """Ask the model."""
+        return bool(ask(self._blank.remote))
 
 
 def _not_here(write: Write) -> str:

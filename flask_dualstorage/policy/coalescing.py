@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from ..errors import RecordGone, ValidationFailed
 from ..types import Attributes, Kind, State, Write
@@ -25,8 +25,7 @@ class Action(StrEnum):
     NOTHING = "nothing"
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(NamedTuple):
     """What one call wants: ``attributes`` the whole record, ``changed`` the fields this call set.
 
     ``given`` is what it was handed, changed or not: a form sent twice is told by it.
@@ -42,8 +41,7 @@ class Edit:
     patch: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What becomes of the lane: ``edit`` is what the new or the rewritten write holds, in ``state``."""
 
     action: Action

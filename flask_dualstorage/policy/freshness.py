@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from ..types import Declaration, Envelope
 
@@ -28,8 +28,7 @@ class Step(Enum):
     ASK = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
+class Tolerance(NamedTuple):
     """How old a copy may be, seconds: to need no request, and to be shown while another is fetched."""
 
     young: float = 0.0

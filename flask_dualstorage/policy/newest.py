@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from ..types import Attributes, Envelope, Write
 from .views import key_of, newer
@@ -35,4 +34,4 @@ def with_newer(
         text = str(write.record_id)
         return text not in listed or text not in newest or write.settled_seq > newest[text][0].began
 
-    return replace(envelope, records=records, validators=validators), [each for each in writes if lies_over(each)]
+    return envelope._replace(records=records, validators=validators), [each for each in writes if lies_over(each)]

@@ -6,8 +6,9 @@ Nothing else in the package looks at a status code.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from enum import StrEnum
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from ..dialect import Dialect
@@ -38,8 +39,7 @@ DOUBT = "it may have applied it."
 ONLY = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """What the table must know of the write that was sent.
 
     ``wanted`` is the whole record as it should be, ``changed`` what of it this write sets, ``chosen_id`` the id
@@ -113,7 +113,7 @@ def _as_named(sent: Sent, answer: Answer, named: str, now: float) -> Outcome:
 def _unauthorized(sent: Sent, answer: Answer) -> Outcome:
     """A credential is refused, and the problem says so by 401: under whatever status it came, that holds the queue."""
     outcome = _with_problem(sent, Meaning.UNAUTHORIZED, answer, "The upstream wants a fresh credential.")
-    return replace(outcome, problem={**(outcome.problem or {}), "status": 401})
+    return outcome._replace(problem={**(outcome.problem or {}), "status": 401})
 
 
 def _doubtful(sent: Sent, answer: Answer) -> Outcome:
@@ -131,7 +131,7 @@ def _gone(sent: Sent, answer: Answer) -> Outcome:
             return Outcome(Meaning.APPLIED, answer.status_code, record_id=sent.chosen_id, response=answer)
         case Kind.UPDATE:
             lost = _with_problem(sent, Meaning.CONFLICT, answer, "The record was deleted upstream.")
-            return replace(lost, gone=True)
+            return lost._replace(gone=True)
         case _:
             return _rejected(sent, answer)
 
@@ -354,8 +354,7 @@ class ReadMeaning(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOutcome:
+class ReadOutcome(NamedTuple):
     """What a GET brought: ``body`` decoded, ``records`` once taken out of it, or the ``reason`` why there are none."""
 
     meaning: ReadMeaning

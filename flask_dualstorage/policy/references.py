@@ -31,6 +31,11 @@ def find(*values: Json) -> set[str]:
     return set(TEMP_ID.findall(encoded.decode())) if b"tmp-" in encoded else set()
 
 
+def find_in(*texts: str) -> set[str]:
+    """Find every temporary id in ``texts``."""
+    return {found for text in texts if "tmp-" in text for found in TEMP_ID.findall(text)}
+
+
 def bind(value: Json, real: Mapping[str, RecordId]) -> Json:
     """Put the real ids in place: with their type where a string is the id, as percent-encoded text inside one.
 

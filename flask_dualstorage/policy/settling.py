@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from ..types import AT_ONCE, Attributes, Kind, Meaning, Outcome, State, Verdict, Way, Write
 from .backoff import backoff
@@ -15,8 +15,7 @@ from .values import changes, put_on, same
 UNAUTHORIZED_WAIT = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """What decides whether a write in doubt may go again by itself.
 
     ``honours_keys`` is False, True, or for how many seconds the upstream remembers a key.
@@ -64,7 +63,7 @@ def next_step(write: Write, rules: Rules, now: float) -> Step:
 
 def _may_double(write: Write, rules: Rules, now: float) -> bool:
     """An offline code says "not taken", and so does a gateway that gave up waiting: no create goes on that word."""
-    return write.may_have_arrived and not resend_is_safe(write, replace(rules, in_doubt="auto"), now)
+    return write.may_have_arrived and not resend_is_safe(write, rules._replace(in_doubt="auto"), now)
 
 
 def transition(write: Write, outcome: Outcome, rules: Rules, *, now: float, jitter: float) -> Write:

@@ -57,10 +57,14 @@ def check_json(value: Any, where: str) -> None:
 def copy_json(value: Json) -> Json:
     """Copy what is already known to be JSON: lists and dicts anew, scalars as they are."""
     if type(value) is dict:
-        return {key: copy_json(item) for key, item in value.items()}
+        # Most fields are scalars, and a page copies hundreds of records.
+        return {key: copy_json(item) if type(item) in _CONTAINERS else item for key, item in value.items()}
     if type(value) is list:
-        return [copy_json(item) for item in value]
+        return [copy_json(item) if type(item) in _CONTAINERS else item for item in value]
     return value
+
+
+_CONTAINERS = (dict, list)
 
 
 def is_too_deep(value: Json) -> bool:
@@ -242,16 +246,25 @@ def has_all(record: Mapping[str, Json], wanted: Mapping[str, Json]) -> bool:
     return all(name in record and same(record[name], value) for name, value in wanted.items())
 
 
-def changes(base: Attributes | None, mine: Attributes) -> Attributes:
+def changes(base: Mapping[str, Json] | None, mine: Attributes) -> Attributes:
     """Give the fields of ``mine`` that differ from ``base``, or that it lacks [changedAttributes]."""
     if base is None:
         return dict(mine)
-    return {name: value for name, value in mine.items() if name not in base or not same(base[name], value)}
+    changed = {}
+    for name, value in mine.items():
+        if name in base:
+            old = base[name]
+            # Equal scalars of one type need no second look.
+            if old == value and (type(old) is type(value) not in _CONTAINERS or same(old, value)):
+                continue
+        changed[name] = value
+    return changed
 
 
 def put_on(onto: Attributes, base: Attributes | None, mine: Attributes) -> Attributes:
     """Give ``onto`` with what ``mine`` did to ``base``: the fields that it set, without those that it left out."""
     shown = {**onto, **changes(base, mine)}
-    for left_out in () if base is None else base.keys() - mine.keys():
-        shown.pop(left_out, None)
+    if base is not None and not base.keys() <= mine.keys():
+        for left_out in base.keys() - mine.keys():
+            shown.pop(left_out, None)
     return shown

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress, count
 from operator import itemgetter
+from typing import NamedTuple
 
 from ..types import PENDING, Attributes, Envelope, Kind, RecordId, State, Write
 from .listing import EVERYTHING, Change, Listing, place, put_in_order
 from .values import is_number, put_on, same
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One record as the app sees it: its ``base`` and ``validator`` from the upstream, ``write`` if one is pending."""
 
     attributes: Attributes
@@ -50,19 +51,18 @@ class _Touched:
 
 
 def lay_over(
-    base: Sequence[Attributes],
-    writes: Iterable[Write],
+    base: list[Attributes],
+    writes: Sequence[Write],
     key: str | None,
-    validators: dict[str, str] | None = None,
+    validators: Mapping[str, str] | None = None,
     listing: Listing = EVERYTHING,
 ) -> View:
     """Lay ``writes`` (settled since the base began, and pending; in order of ``seq``) over ``base``."""
+    if not writes and not validators:
+        return View(base, {})
     records = list(base)
     special = {text: Seen({}, None, validator) for text, validator in (validators or {}).items()}
-    writes = list(writes)
-    if not writes and not special:
-        return View(records, {})
-    places = _places(records, {*special, *(str(write.record_id) for write in writes)}, key)
+    places = _places(records, {*special, *(write.record_id for write in writes)}, key)
     special = {
         text: Seen(records[places[text]], records[places[text]], known.validator)
         for text, known in special.items()
@@ -72,16 +72,17 @@ def lay_over(
     return _shown(records, touched, special, listing)
 
 
-def _places(records: Sequence[Attributes], wanted: set[str], key: str | None) -> dict[str, int]:
-    """Find the records with one of the ``wanted`` ids.
+def _places(records: Sequence[Attributes], wanted: set[RecordId], key: str | None) -> dict[str, int]:
+    """Find the records with one of the ``wanted`` ids, by its text.
 
     It is the one step that looks at every record of the list, so it makes no text of each of their ids: those that are
-    wanted are made numbers instead.
+    wanted are taken both as text and as numbers instead.
     """
     if key is None:
         return {"": 0} if records else {}
-    ids: set[RecordId] = {*wanted, *(int(text) for text in wanted if is_number(text))}
-    found = [at for at, record_id in enumerate(map(itemgetter(key), records)) if record_id in ids]
+    ids: set[RecordId] = {*wanted, *map(str, wanted)}
+    ids |= {int(each) for each in wanted if type(each) is str and is_number(each)}
+    found = compress(count(), map(ids.__contains__, map(itemgetter(key), records)))
     return {key_of(records[at], key): at for at in found}
 
 

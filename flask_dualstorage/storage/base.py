@@ -182,7 +182,7 @@ class Bases:
             log.warning("cache delete failed: %s: %s", type(error).__name__, error)
 
     def _key(self, owner: str, store: str, query: str) -> str:
-        return f"dualstorage:{self._namespace}:{_hash(owner)}:{_hash(store + chr(0) + query)}"
+        return f"dualstorage:{self._namespace}:{_hash(f'{owner}{chr(0)}{store}{chr(0)}{query}')}"
 
 
 def namespace_of(app_name: str, database_url: str, upstream_url: str) -> str:

@@ -10,9 +10,11 @@ import os
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
+from time import monotonic
 from typing import Any, NoReturn
 
 from sqlalchemy import NullPool, TextClause, create_engine, func, insert, select, text, update
@@ -26,6 +28,9 @@ from . import schema
 from .turns import Turns
 
 _BUSY_SECONDS = 10.0
+#: Reads look at most so often whether SQLite's file is still the one that is open, seconds; writes do each time. To
+#: look costs a quarter of a read.
+LOOK_EVERY = 1.0
 #: How often a process tries to switch a new SQLite file to WAL while others do: more than there are workers.
 _SWITCHES = 100
 
@@ -58,18 +63,28 @@ class Statement:
 
     def __init__(self, construct: ClauseElement | Callable[[str], ClauseElement]) -> None:
         self._construct = construct
-        self._compiled: dict[str, tuple[str, list[str] | None, dict[str, Any]]] = {}
+        self._compiled: dict[str, tuple[str, Callable[[Any], Any], dict[str, Any]]] = {}
 
-    def of(self, dialect: Any) -> tuple[str, list[str] | None, dict[str, Any]]:
-        """Give the SQL text, the order of its parameters where they are positional, and its constant ones."""
+    def of(self, dialect: Any) -> tuple[str, Callable[[Any], Any], dict[str, Any]]:
+        """Give the SQL text, what picks its parameters as the driver wants them, and its constant ones."""
         found = self._compiled.get(dialect.name)
         if found is None:
             construct = self._construct if isinstance(self._construct, ClauseElement) else self._construct(dialect.name)
             compiled: Any = construct.compile(dialect=dialect)
-            order = list(compiled.positiontup) if compiled.positional else None
+            values = _in_order(compiled.positiontup) if compiled.positional else _by_name
             constants = {name: value for name, value in compiled.params.items() if value is not None}
-            found = self._compiled[dialect.name] = (str(compiled), order, constants)
+            found = self._compiled[dialect.name] = (str(compiled), values, constants)
         return found
+
+
+def _by_name(values: Any) -> Any:
+    return values
+
+
+def _in_order(names: Sequence[str]) -> Callable[[Any], Any]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: [values[name] for name in names]
 
 
 class Connection:
@@ -83,8 +98,9 @@ class Connection:
         self.closed = False
         #: Held while it is used: a fork in another thread closes it only then when it is not.
         self.lock = threading.RLock()
-        #: Which file it writes to, for SQLite.
+        #: Which file it writes to, for SQLite, and when it was looked whether that is still there.
         self.file = database._file_now()
+        self.looked = monotonic()
 
     def close(self) -> None:
         """Close it; its thread opens another when it needs one."""
@@ -93,9 +109,8 @@ class Connection:
 
     def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Any:
         """Run a statement and give the driver's cursor. A driver's error is ``OutboxUnavailable``."""
-        sql, order, constants = statement.of(self._database.dialect)
-        values = {**constants, **parameters} if constants else parameters
-        return self.execute(sql, values if order is None else [values[name] for name in order])
+        sql, values, constants = statement.of(self._database.dialect)
+        return self.execute(sql, values({**constants, **parameters} if constants else parameters))
 
     def execute(self, sql: str, values: Any = ()) -> Any:
         """Run bare SQL: BEGIN, COMMIT and the like."""
@@ -165,7 +180,7 @@ class Database:
         return self._fetch(statement, parameters)
 
     def _fetch(self, statement: Statement, parameters: Mapping[str, Any]) -> list[Any]:
-        connection = self._taken()
+        connection = self._taken(LOOK_EVERY)
         try:
             return list(connection.run(statement, parameters).fetchall())
         except self.driver_error as error:
@@ -173,10 +188,10 @@ class Database:
         finally:
             connection.lock.release()
 
-    def _taken(self) -> Connection:
+    def _taken(self, look_every: float = 0.0) -> Connection:
         """Give this thread's connection, with its lock; it may be closed by a fork just before we have that."""
         while True:
-            connection = self._connection()
+            connection = self._connection(look_every)
             connection.lock.acquire()
             if not connection.closed:
                 return connection
@@ -257,12 +272,12 @@ class Database:
         connection: Connection | None = getattr(self._here, "connection", None)
         return connection is not None and connection.in_transaction
 
-    def _connection(self) -> Connection:
+    def _connection(self, look_every: float = 0.0) -> Connection:
         connection = self._kept()
         if connection is not None and connection.pid != os.getpid():
             _inherited.append(connection)
             connection = None
-        if connection is not None and not connection.in_transaction and not self._is_current(connection):
+        if connection is not None and not connection.in_transaction and not self._is_current(connection, look_every):
             self._drop()
             connection = None
         if connection is None:
@@ -273,10 +288,14 @@ class Database:
                 self._connections.add(connection)
         return connection
 
-    def _is_current(self, connection: Connection) -> bool:
+    def _is_current(self, connection: Connection, look_every: float) -> bool:
         """Say whether it still leads to the outbox: what is written to a file without a name is lost."""
-        if connection.closed or not self.is_sqlite:
+        if connection.closed or self._path is None:
             return not connection.closed
+        now = monotonic()
+        if now - connection.looked < look_every:
+            return True
+        connection.looked = now
         there = self._file_now()
         if there is not None and there != connection.file:
             # Another file was put in its place, a backup say: its version has to be looked at.

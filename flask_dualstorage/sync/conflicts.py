@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..errors import ValidationFailed
 from ..logs import log_failure
 from ..policy.conflicts import BadDecision, judge
@@ -42,5 +40,5 @@ def decided(engine: Engine, write: Write, declared: Declaration, outcome: Outcom
         why = str(error) if isinstance(error, BadDecision | ValidationFailed) else type(error).__name__
         verdict = Verdict(Way.OWNER, reason=f"The conflict policy failed: {why}")
     if verdict.way is Way.APPLIED:
-        return replace(outcome, meaning=Meaning.APPLIED)
-    return replace(outcome, verdict=verdict)
+        return outcome._replace(meaning=Meaning.APPLIED)
+    return outcome._replace(verdict=verdict)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Mapping, MutableMapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from blinker import NamedSignal
 from flask import Flask
@@ -37,8 +37,7 @@ NOT_KNOWN = b'{"detail": "It answered as if nothing were there, but it does not 
 UNCONFIRMED = "The upstream's answer was empty, and whether it knows the credential could not be found out."
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """What the app's ``upstream_auth`` gave for one owner and upstream, or what kept it from that."""
 
     auth: Any = None
@@ -65,8 +64,7 @@ class Credentials:
         return self.auth
 
 
-@dataclass(frozen=True, slots=True)
-class Exchanged:
+class Exchanged(NamedTuple):
     """What a request brought, and the statuses that mean "offline" for it."""
 
     answer: Answer | Failure
@@ -330,9 +328,9 @@ def _confirmed(
         case Credential.GOOD:
             return exchanged
         case Credential.BAD:
-            return replace(exchanged, answer=replace(answer, status_code=401, content=NOT_KNOWN))
+            return exchanged._replace(answer=answer._replace(status_code=401, content=NOT_KNOWN))
         case Credential.UNKNOWN if request.method != "GET" and 200 <= answer.status_code < 300:
             # That the probe was not sent says nothing of the write, which was taken, or was not.
-            return replace(exchanged, answer=Failure(Fault.CUT, UNCONFIRMED))
+            return exchanged._replace(answer=Failure(Fault.CUT, UNCONFIRMED))
         case Credential.UNKNOWN:
             return probe

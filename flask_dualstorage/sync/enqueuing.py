@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..errors import RecordGone, ValidationFailed
 from ..policy import references
@@ -15,8 +15,7 @@ from ..storage.outbox import NOTHING_LEFT, OwnerTransaction
 from ..types import AT_ONCE, UNSETTLED, Attributes, Declaration, Kind, RecordId, State, Write
 
 
-@dataclass(frozen=True, slots=True)
-class Enqueued:
+class Enqueued(NamedTuple):
     """What enqueuing did: ``write`` as stored (None: nothing is left to send), and whether its lane was free."""
 
     write: Write | None
@@ -26,8 +25,7 @@ class Enqueued:
     repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An edit on its way into a lane.
 
     ``seen`` is the ``settled_seq`` that the caller's model was made at, ``write_id`` the id of a write made for it,
@@ -57,7 +55,7 @@ def enqueue(change: OwnerTransaction, entry: Entry, at_most: float) -> Enqueued:
     if edit.kind is not Kind.CREATE and references.is_temp_id(record_id) and not lane:
         raise RecordGone(f"There is no record {record_id!r} here: it was never made, or given up before it was sent.")
     if done and not lane:
-        entry = replace(entry, edit=_on_top_of(edit, last_applied(done)))
+        entry = entry._replace(edit=_on_top_of(edit, last_applied(done)))
     mended = _mend(change, entry, lane) if entry.declared.coalesce and mends(lane, entry.edit) else None
     if mended is not None:
         lane = [mended, *lane[1:]]
@@ -65,7 +63,7 @@ def enqueue(change: OwnerTransaction, entry: Entry, at_most: float) -> Enqueued:
     policy = entry.declared.conflict
     decision = coalesce(lane, entry.edit, fold=entry.declared.coalesce, apart=apart, policy=policy)
     joined = _carry_out(change, entry, lane, decision, at_most)
-    return joined if joined.write is not None or mended is None else replace(joined, write=mended)
+    return joined if joined.write is not None or mended is None else joined._replace(write=mended)
 
 
 def _mend(change: OwnerTransaction, entry: Entry, lane: Sequence[Write]) -> Write | None:
@@ -79,7 +77,7 @@ def _mend(change: OwnerTransaction, entry: Entry, lane: Sequence[Write]) -> Writ
         for name, value in (entry.edit.changed or {}).items()
         if not refers_to_later(change, lane[:1], references.find(name, value))
     }
-    decision = coalesce(lane[:1], replace(entry.edit, changed=changed), policy=entry.declared.conflict)
+    decision = coalesce(lane[:1], entry.edit._replace(changed=changed), policy=entry.declared.conflict)
     if not changed or decision.action is not Action.FOLD or decision.edit is None:
         return None
     return fold_into(change, lane[0], decision.edit, decision.state, entry.reason)
@@ -128,15 +126,14 @@ def with_known_ids(change: OwnerTransaction, entry: Entry) -> Entry:
     real = change.aliases(found)
     unbound = frozenset(found - set(real) - {str(record_id)})
     if not real:
-        return replace(entry, unbound=unbound)
+        return entry._replace(unbound=unbound)
     store, url = references.bind_text(declared.store, real), references.bind_text(declared.url, real)
     params = references.bind(dict(declared.params), real)
     attributes, changed = references.bind(edit.attributes, real), references.bind(edit.changed, real)
-    return replace(
-        entry,
-        declared=replace(declared, store=store, url=url, params=params),
+    return entry._replace(
+        declared=declared._replace(store=store, url=url, params=params),
         record_id=references.bind(record_id, real),
-        edit=replace(edit, attributes=attributes, changed=changed),
+        edit=edit._replace(attributes=attributes, changed=changed),
         unbound=unbound,
     )
 
@@ -156,7 +153,7 @@ def _on_top_of(edit: Edit, done: Write) -> Edit:
     if done.kind is Kind.DELETE or done.theirs is None:
         return edit
     attributes = None if edit.changed is None else {**done.theirs, **edit.changed}
-    return replace(edit, attributes=attributes, base=done.theirs, validator=done.validator)
+    return edit._replace(attributes=attributes, base=done.theirs, validator=done.validator)
 
 
 def refers_to_later(change: OwnerTransaction, lane: Sequence[Write], unbound: Set[str]) -> bool:
@@ -175,7 +172,7 @@ def _carry_out(
         return Enqueued(None, vanished=tuple(take_back(change, lane[decision.at])))
     if decision.edit is None:
         raise ValueError("a decision to enqueue or fold carries an edit")
-    entry = replace(entry, edit=decision.edit)
+    entry = entry._replace(edit=decision.edit)
     if decision.action is Action.FOLD:
         return Enqueued(fold_into(change, lane[-1], decision.edit, decision.state, entry.reason))
     change.check_room(at_most)

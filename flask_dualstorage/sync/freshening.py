@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import replace
 
 from ..errors import NotCached, UpstreamError
 from ..logs import log
@@ -167,7 +166,7 @@ def _job(key: Hashable, subject: Subject, here: Here) -> Job:
     if not credentials.is_away:
         credentials.require()
     headers = dict(declared.headers())
-    alone = replace(subject, declared=replace(declared, headers=lambda: headers))
+    alone = subject._replace(declared=declared._replace(headers=lambda: headers))
     return Job(key, subject.owner, lambda: _refresh(alone, here, credentials))
 
 

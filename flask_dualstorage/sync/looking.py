@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -75,7 +75,7 @@ def look_and_send(engine: Engine, write: Write, declared: Declaration, auth: Any
     Looking takes as long as it takes: the send has a lease of its own, and is left out where another worker has
     taken the write over meanwhile.
     """
-    declared = replace(declared, url=write.url)
+    declared = declared._replace(url=write.url)
     headers = {**accept_of(declared.dialect), **declared.headers()}
     reader = UpstreamReader(engine, write.upstream, auth, headers)
     try:
@@ -85,7 +85,7 @@ def look_and_send(engine: Engine, write: Write, declared: Declaration, auth: Any
             return _not_sent("It was looked for, but another worker has taken it over.")
     except UpstreamUnreachable as error:
         wait = error.retry_after if isinstance(error.retry_after, int) else None
-        return replace(_not_sent(f"It could not be looked for: {error}"), retry_after=wait)
+        return _not_sent(f"It could not be looked for: {error}")._replace(retry_after=wait)
     except (BadAnswer, OutboxUnavailable) as error:
         return _not_sent(f"It could not be looked for: {error}")
     if search.trace is Trace.NOT_MADE:

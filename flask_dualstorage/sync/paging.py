@@ -49,7 +49,7 @@ def with_page(outcome: ReadOutcome, pages: Pages, path: str, params: Mapping[str
         return outcome
     heard = Heard(path, params, outcome.answer.headers, outcome.body, len(outcome.records))
     try:
-        return replace(outcome, page=pages.told(heard))
+        return outcome._replace(page=pages.told(heard))
     except BadAnswer as error:
         return _unusable(str(error))
 

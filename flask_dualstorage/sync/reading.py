@@ -6,13 +6,12 @@ A list and a single record are read the same way; what differs is in ``subject.S
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from ..errors import NotCached, UpstreamError, UpstreamUnreachable, ValidationFailed
 from ..policy.freshness import validator_in
 from ..policy.outcomes import ReadMeaning, ReadOutcome, read_outcome, strong_validator
 from ..policy.problems import problem_of
-from ..policy.references import find
+from ..policy.references import find_in
 from ..policy.values import BadAnswer
 from ..policy.views import Seen, View, kept_validators, key_of, lay_over
 from ..types import WHOLE, Attributes, Declaration, Envelope, Request
@@ -33,7 +32,7 @@ AWAY = "The upstream is out of reach."
 def look_again(subject: Subject, loaded: Loaded) -> Loaded:
     """Lay what is pending now over what was loaded: how a list follows the writes of its own request. One SELECT."""
     state = subject.state(ALL_KNOWN if loaded.envelope is None else loaded.envelope.began)
-    return replace(loaded, view=subject.view(loaded.envelope, state), seen=state.settled_seq)
+    return loaded._replace(view=subject.view(loaded.envelope, state), seen=state.settled_seq)
 
 
 def from_here(subject: Subject, here: Here, reason: str | None) -> Loaded:
@@ -55,7 +54,7 @@ def age_of(engine: Engine, envelope: Envelope) -> float:
 
 def without_asking(subject: Subject, here: Here) -> Loaded | None:
     """Give what is here where the upstream is not to be asked, whatever its age; None where it is."""
-    if find(subject.path, dict(subject.fetch.params)):
+    if find_in(subject.path, *subject.fetch.params.values()):
         # A collection under, or a record, that the upstream has not numbered: no temporary id ever goes there.
         return from_here(subject, here, UNNUMBERED)
     return from_here(subject, here, HELD) if subject.is_held(here) else None
@@ -91,7 +90,7 @@ def _gone(subject: Subject, outcome: ReadOutcome) -> Loaded:
 
 def fetch_remote(subject: Subject) -> Loaded:
     """Read past every copy: nothing is cached, every failure raises."""
-    for temp_id in find(subject.path, dict(subject.fetch.params)):
+    for temp_id in find_in(subject.path, *subject.fetch.params.values()):
         raise ValidationFailed({temp_id: "is the id of a record that the upstream does not have yet; sync it first."})
     outcome = _get(subject, None)
     match outcome.meaning:
@@ -140,8 +139,8 @@ def _get(subject: Subject, validated: Envelope | None, credentials: Credentials 
 def _not_modified(outcome: ReadOutcome, validated: Envelope | None) -> ReadOutcome:
     if validated is None:
         reason = "The upstream answered 304 to a request without a condition."
-        return replace(outcome, meaning=ReadMeaning.UNAVAILABLE, reason=reason)
-    return replace(outcome, records=validated.records, page=validated.page)
+        return outcome._replace(meaning=ReadMeaning.UNAVAILABLE, reason=reason)
+    return outcome._replace(records=validated.records, page=validated.page)
 
 
 def _conditions(subject: Subject, envelope: Envelope | None) -> dict[str, str]:
@@ -160,10 +159,10 @@ def _with_records(subject: Subject, outcome: ReadOutcome) -> ReadOutcome:
     if outcome.meaning is not ReadMeaning.FRESH:
         return outcome
     try:
-        return replace(outcome, records=subject.records_of(outcome.body))
+        return outcome._replace(records=subject.records_of(outcome.body))
     except BadAnswer as error:
         reason = f"The upstream's answer can not be used: {error}."
-        return replace(outcome, meaning=ReadMeaning.UNAVAILABLE, reason=reason)
+        return outcome._replace(meaning=ReadMeaning.UNAVAILABLE, reason=reason)
 
 
 def _validators(subject: Subject, outcome: ReadOutcome) -> dict[str, str]:
@@ -216,7 +215,7 @@ def _merged(old: list[Attributes], new: list[Attributes], key: str | None) -> li
 def _fall_back(subject: Subject, here: Here, outcome: ReadOutcome) -> Loaded:
     here = subject.elsewhere(here)
     if here.envelope is not None and not is_showable(subject, here):
-        here = replace(here, envelope=None, state=subject.state(ONLY_PENDING))
+        here = here._replace(envelope=None, state=subject.state(ONLY_PENDING))
     filtered = subject.record_id is None and bool(subject.fetch.params)
     nothing = not subject.view(None, here.state).records if filtered else not here.state.writes
     if here.envelope is None and nothing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from ..errors import ConfigurationError, ValidationFailed
@@ -80,7 +79,7 @@ def _freeze(change: OwnerTransaction, write: Write, declared: Declaration) -> Wr
         return None
     # Rebased since, it may have lost the field that referred.
     write = write._replace(refers=False)
-    declared = replace(declared, url=write.url, store=write.store)
+    declared = declared._replace(url=write.url, store=write.store)
     try:
         write = fixed(write, declared)
     except ValidationFailed as error:
@@ -107,7 +106,7 @@ def send(engine: Engine, write: Write, declared: Declaration, auth: Any, call: C
 
     Whatever the app's hooks raise becomes an outcome: the write is claimed, and must not be stuck until its lease ends.
     """
-    sending = Sending(engine, write, replace(declared, url=write.url), auth, call)
+    sending = Sending(engine, write, declared._replace(url=write.url), auth, call)
     request = prepared(sending)
     if isinstance(request, Outcome):
         return request
@@ -125,7 +124,7 @@ def prepared(sending: Sending) -> Request | Outcome:
         before = compared(sending) if is_compared_first(write, declared) else write
         if isinstance(before, Outcome):
             return decided(sending.engine, write, declared, before)
-        return _request(replace(sending, write=before))
+        return _request(sending._replace(write=before))
     except Exception as error:  # noqa: BLE001  # the app's headers() failed, before a byte of it went out
         log_failure("headers() failed for store %s", write.store, error=error)
         return not_sent(f"headers() failed: {type(error).__name__}")

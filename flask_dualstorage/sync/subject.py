@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from ..policy import envelopes
@@ -22,25 +22,23 @@ from .understanding import guarded
 ALL_KNOWN, ONLY_PENDING = -1, UNSETTLED - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(NamedTuple):
     """The options of one read: ``timeout`` in seconds (to connect, whole answer), ``max_age`` in seconds.
 
     ``looked_at``: nobody called ``fetch``, so that a copy will do which is as young as the collection declares.
     """
 
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = {}
     add: bool = False
     when_dirty: str | None = None
     max_age: float | None = None
     looked_at: bool = False
     timeout: tuple[float, float] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     all_pages: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """What a read gives: the view, ``source`` (``"upstream"``, ``"cache"``, ``"local"``), ``age`` in seconds, why.
 
     ``seen`` is the owner's ``settled_seq`` at that moment, ``envelope`` the copy that lies under the view, ``page``
@@ -56,8 +54,7 @@ class Loaded:
     page: PageInfo = WHOLE
 
 
-@dataclass(frozen=True, slots=True)
-class Here:
+class Here(NamedTuple):
     """What is here: the copy, if it is of this epoch, what lies over it, and the copy that a GET may be bound to."""
 
     envelope: Envelope | None
@@ -65,8 +62,7 @@ class Here:
     validated: Envelope | None
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """What is read, and how: the list of a store, or with ``record_id`` one record of it."""
 
     engine: Engine
@@ -128,7 +124,7 @@ class Subject:
             envelope = _with_validators(listed, own)
         since = ALL_KNOWN if envelope is None else envelope.began
         over = [write for write in state.writes if write.settled_seq > since]
-        return Here(envelope, replace(state, writes=over), own)
+        return Here(envelope, state._replace(writes=over), own)
 
     def _in_list(self, query: str, record_id: RecordId, epoch: str) -> Envelope | None:
         """Give a list's copy cut down to one record, None where that is not in it."""
@@ -195,6 +191,9 @@ class Subject:
     def _listing(self, envelope: Envelope | None) -> Listing:
         """What belongs in this list: the app's hooks see no parameter that only chooses a page."""
         declared = self.declared
+        is_plain = not (self.fetch.params or declared.matches or declared.sort_key)
+        if is_plain and envelope is not None and envelope.page is WHOLE:
+            return EVERYTHING
         paging = frozenset() if self.pages is None else self.pages.names()
         params = {name: value for name, value in self.fetch.params.items() if name not in paging}
         matches, rank = declared.matches or (matches_by_fields if params else None), declared.sort_key
@@ -216,9 +215,9 @@ def _with_validators(listed: Envelope, own: Envelope) -> Envelope:
     """The list's copy of a record, with what the record's own copy knows of it as long as both show the same."""
     if not same(listed.records, own.records):
         return listed
-    return replace(listed, validators={**own.validators, **listed.validators})
+    return listed._replace(validators={**own.validators, **listed.validators})
 
 
 def _cut(envelope: Envelope, declared: Declaration, record_id: RecordId) -> Envelope | None:
     found = [each for each in envelope.records if key_of(each, declared.key_attribute) == str(record_id)]
-    return replace(envelope, records=found) if found else None
+    return envelope._replace(records=found) if found else None

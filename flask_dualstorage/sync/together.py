@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..bulk import Bulk
@@ -39,7 +38,7 @@ def bulk_of(write: Write, declared: Declaration) -> Bulk | None:
 
 def send_together(engine: Engine, bulk: Bulk, claimed: Sequence[Claimed], auth: Any) -> list[Outcome]:
     """Send writes of one upstream in one request, and say what came of each, in their order. Touches no storage."""
-    sendings = [Sending(engine, write, replace(declared, url=write.url), auth, Call()) for write, declared in claimed]
+    sendings = [Sending(engine, write, declared._replace(url=write.url), auth, Call()) for write, declared in claimed]
     requests = [_request(sending) for sending in sendings]
     going = [(sending, each) for sending, each in zip(sendings, requests, strict=True) if isinstance(each, Request)]
     came = iter(_exchanged(engine, bulk, going, auth) if going else [])

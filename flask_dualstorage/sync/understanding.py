@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..logs import log_failure
 from ..policy import envelopes, outcomes
@@ -15,18 +14,16 @@ from ..upstream.dialects import accept_of, chosen_id, path_of
 from .engine import Engine, Exchanged
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """The options of one call: ``timeout`` in seconds (to connect, whole answer), ``headers`` for this send only."""
 
     remote: bool = True
     timeout: tuple[float, float] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     nonce: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class There:
+class There(NamedTuple):
     """One record as the upstream has it now, and its strong validator; neither, where it could not be read."""
 
     record: Attributes | None = None
@@ -34,8 +31,7 @@ class There:
     gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(NamedTuple):
     """One write on its way, for what may have to be read to understand its answer."""
 
     engine: Engine
@@ -160,13 +156,13 @@ def _read_new_record(sending: Sending, sent: outcomes.Sent, outcome: Outcome) ->
     there = There() if record_id is None else sending.read(record_id)
     found = None if there.record is None else there.record.get(sending.declared.id_attribute)
     if there.record is None or not usable_id(found):
-        return replace(outcome, meaning=Meaning.IN_DOUBT, reason="It was taken, but the new record could not be read.")
+        return outcome._replace(meaning=Meaning.IN_DOUBT, reason="It was taken, but the new record could not be read.")
     cached = sending.engine.bases.get(sending.write.owner, sending.write.store)
     known = set() if cached is None else {str(each.get(sending.declared.id_attribute)) for each in cached.records}
     if not outcomes.may_be_new(sent, there.record, known):
         reason = f"It was taken, but the Location in the answer is that of another record ({found!r:.60})."
-        return replace(outcome, meaning=Meaning.IN_DOUBT, reason=reason)
-    return replace(outcome, record=there.record, record_id=found, validator=there.validator)
+        return outcome._replace(meaning=Meaning.IN_DOUBT, reason=reason)
+    return outcome._replace(record=there.record, record_id=found, validator=there.validator)
 
 
 def _read_again(sending: Sending, outcome: Outcome) -> Outcome:
@@ -174,7 +170,7 @@ def _read_again(sending: Sending, outcome: Outcome) -> Outcome:
     there = sending.read(sending.write.record_id if outcome.record_id is None else outcome.record_id)
     if there.record is None:
         return outcome
-    return replace(outcome, record={**there.record, **_own_id(sending, outcome)}, validator=there.validator)
+    return outcome._replace(record={**there.record, **_own_id(sending, outcome)}, validator=there.validator)
 
 
 def _own_id(sending: Sending, outcome: Outcome) -> Attributes:

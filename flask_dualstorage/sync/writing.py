@@ -6,9 +6,8 @@ An online save walks it at once for its own lane; a flush walks it for all lanes
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -35,8 +34,7 @@ from .understanding import Call
 NONCE_KEPT = 13 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """What became of one call's edit: the ``write`` as it stands (None: nothing is left of it), and the outcome."""
 
     write: Write | None
@@ -46,8 +44,7 @@ class Written:
     vanished: tuple[Write, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where an edit goes: the owner, what the collection declares, the record, and since when it was seen."""
 
     owner: str
@@ -74,7 +71,7 @@ def write(engine: Engine, target: Target, edit: Edit, call: Call, try_lane: TryL
             # The storage was adopted: its new owner's flush sends this, with that owner's credential. The model was
             # seen by the numbers of its first owner: all that is known may be newer, the history handed over too.
             credentials, reason = None, "It is kept for the account that took these changes over."
-            target = replace(target, seen=-2)
+            target = target._replace(seen=-2)
         joined = _enqueue_once(engine, change, target, edit, call, reason)
         claimed = _claim_at_once(engine, change, joined, declared, call) if credentials else None
     if joined.write is None:
@@ -153,7 +150,7 @@ def _send_at_once(
     tell(engine, settled)
     if again is not None:
         connect, total = call.timeout or engine.upstream(declared.upstream).config.timeout
-        rest = replace(call, timeout=(min(connect, left), min(total, left)))
+        rest = call._replace(timeout=(min(connect, left), min(total, left)))
         return _send_at_once(engine, again, declared, credentials, rest, may_go_again=False)
     return _result(declared, settled, outcome)
 
@@ -256,7 +253,7 @@ def _again(
         # Behind another it must be free to be rebased; a create alone would do harm under another key.
         return joined
     # It was taken back, but may have been applied all the same: the same key and bytes let the upstream tell.
-    again = fixed(joined.write, replace(target.declared, url=joined.write.url))
+    again = fixed(joined.write, target.declared._replace(url=joined.write.url))
     # The form is as old as its key, or older.
     known = again._replace(key=used.key, key_since=min(change.now, used.expires_at - NONCE_KEPT))
     if used.key is None or request_digest(known) != used.sent:
@@ -267,7 +264,7 @@ def _again(
         lease = lease_end(change.now, deadline_of(engine, target.declared, Call()))
         reason = "The same form was sent before, and that may have been applied."
         known = known._replace(state=State.IN_DOUBT, lease=lease, reason=reason)
-    return replace(joined, write=change.update(joined.write, known))
+    return joined._replace(write=change.update(joined.write, known))
 
 
 def _enqueue(
@@ -324,8 +321,8 @@ def _keep_local(change: OwnerTransaction, entry: Entry) -> Write | None:
         refers = bool(of_write(wanted, there.url, there.record_id))
         return change.update(there, there._replace(attributes=wanted, refers=refers, edits=there.edits + 1))
     own = {} if declared.singleton else {declared.id_attribute: entry.record_id}
-    kept = replace(edit, kind=Kind.CREATE, attributes={**(edit.attributes or {}), **own}, base=None)
-    return change.insert(new_write(replace(entry, edit=kept), change.owner, change.now, State.LOCAL))
+    kept = edit._replace(kind=Kind.CREATE, attributes={**(edit.attributes or {}), **own}, base=None)
+    return change.insert(new_write(entry._replace(edit=kept), change.owner, change.now, State.LOCAL))
 
 
 def _entry(target: Target, edit: Edit) -> Entry:
@@ -343,7 +340,7 @@ def write_remote(engine: Engine, target: Target, edit: Edit, call: Call) -> Outc
     credentials = engine.credentials(target.owner, declared.upstream)
     auth = credentials.require()
     # Nothing waits here to be combined and sent again: a conflict is the caller's to hear.
-    alone = replace(target, declared=replace(declared, conflict="manual"))
+    alone = target._replace(declared=declared._replace(conflict="manual"))
     unqueued = _unqueued(engine, target, edit)
     if call.nonce is not None:
         outcome = _send_once(engine, alone, edit, unqueued, auth, call, call.nonce)

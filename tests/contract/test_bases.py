@@ -6,7 +6,6 @@ import logging
 import pickle
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +155,7 @@ ADDRESSES = [
 
 def test_owners_stores_and_queries_never_share_a_copy(bases: Bases):
     for number, (owner, store, query) in enumerate(ADDRESSES):
-        bases.put(owner, store, replace(FULL, began=number), query)
+        bases.put(owner, store, FULL._replace(began=number), query)
     for number, (owner, store, query) in enumerate(ADDRESSES):
         found = bases.get(owner, store, query)
         assert found is not None
@@ -216,7 +215,7 @@ def test_an_envelope_never_replaces_one_that_began_later(
     bases: Bases, there: dict[str, Any], then: dict[str, Any], kept: str
 ):
     """By the owner's numbers first, by the clock between equals; after a new epoch the old one is nothing."""
-    both = {"there": replace(FULL, **there), "then": replace(FULL, **then)}
+    both = {"there": FULL._replace(**there), "then": FULL._replace(**then)}
     bases.put(ALICE, "/people", both["there"])
     bases.put(ALICE, "/people", both["then"])
     assert bases.get(ALICE, "/people") == both[kept]
@@ -346,6 +345,6 @@ def test_what_can_not_be_encoded_is_not_cached(bases: Bases, caplog: pytest.LogC
     for _ in range(400):
         deep = [deep]
     with caplog.at_level(logging.WARNING, "flask_dualstorage"):
-        bases.put(ALICE, "/people", replace(FULL, records=[{"id": 1, "deep": deep}]))
+        bases.put(ALICE, "/people", FULL._replace(records=[{"id": 1, "deep": deep}]))
     assert "nothing is cached" in caplog.text
     assert bases.get(ALICE, "/people") is None

@@ -608,11 +608,11 @@ class TestNonsense:
         assert page.status == 400
         assert "That can not be right" in page.text
 
-    @pytest.mark.parametrize("name", ["x" * 100_000, "\x00", "‮\ufffe", "🦆", "tmp-" + "0" * 32, "{{ 7 * 7 }}"])
+    @pytest.mark.parametrize("name", ["x" * 100_000, "\x00", "‮\ufffe", "🦆", "tmp-" + "0" * 32, "{{ 7777 * 1111 }}"])
     def test_names_are_taken_or_refused_and_never_break_a_page(self, me: Browser, name: str) -> None:
         page = me.fill_in("/people/new", name=name)
         assert page.status in (200, 422)
-        assert "49" not in page.text
+        assert "8640247" not in page.text
         assert me.get("/").status == 200
 
     def test_too_large_a_record_is_refused_with_the_form(self, me: Browser) -> None:

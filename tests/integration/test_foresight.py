@@ -137,10 +137,10 @@ def test_it_takes_true_or_false(wrong: Any):
 def test_one_index_finds_a_record_s_writes_anybody_s_and_one_s_own(app: Flask, alice: UserStorage, statement: Any):
     load(alice).save(name="Lovelace", remote=False)
     database = storage_of(app).engine.outbox.database
-    sql, order, constants = statement.of(database.dialect)
+    sql, in_order, constants = statement.of(database.dialect)
     values = {"but": "", "owner": "user:alice", "upstream": "default", "store": "/people", "record_id": "1", "since": 0}
     with sqlite3.connect(Path(app.instance_path) / "dualstorage.sqlite3") as connection:
-        given = [{**values, **constants}[name] for name in order or ()]
+        given = in_order({**values, **constants})
         plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + sql, given)]
     connection.close()
     assert any("USING INDEX write_by_record (record_id=?" in step for step in plan), plan

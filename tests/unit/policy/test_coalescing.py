@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -210,7 +209,7 @@ def test_a_create_never_vanishes_by_an_update():
 @pytest.mark.parametrize(("tail", "edit", "patch"), [(True, True, True), (True, False, False), (False, True, False)])
 def test_a_merged_update_is_sent_as_a_patch_only_if_both_were(tail: bool, edit: bool, patch: bool):
     write = TAILS["update"]._replace(patch=tail)
-    decision = coalesce([write], replace(an_update(age=41), patch=edit))
+    decision = coalesce([write], an_update(age=41)._replace(patch=edit))
     assert decision.edit is not None
     assert decision.edit.patch is patch
 

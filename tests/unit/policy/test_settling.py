@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -258,8 +257,8 @@ def test_a_create_in_doubt_that_was_put_at_its_own_id_goes_again():
         pytest.param(State.IN_DOUBT, True, AUTO, Step.LOOK, id="what is in doubt is looked for"),
         pytest.param(State.SENDING, False, AUTO, Step.LOOK, id="so is what a dead process may have sent"),
         pytest.param(State.SENDING, False, HOLD, Step.HOLD, id="… or held"),
-        pytest.param(State.SENDING, False, replace(KEYS, max_attempts=1), Step.HOLD, id="… or held after so many"),
-        pytest.param(State.IN_DOUBT, True, replace(KEYS, max_attempts=1), Step.SEND, id="in doubt it was held in time"),
+        pytest.param(State.SENDING, False, KEYS._replace(max_attempts=1), Step.HOLD, id="… or held after so many"),
+        pytest.param(State.IN_DOUBT, True, KEYS._replace(max_attempts=1), Step.SEND, id="in doubt it was held in time"),
     ],
 )
 def test_how_a_create_goes_on(state: State, arrived: bool, rules: Rules, step: Step):
@@ -274,7 +273,7 @@ def test_an_update_that_a_gateway_gave_up_on_goes_again(rules: Rules):
 
 def test_looking_is_no_send_and_may_be_tried_again_at_once():
     write = sending(Kind.CREATE, doubts=3, may_have_arrived=True)
-    now = after(write, replace(IN_DOUBT, unsent=True))
+    now = after(write, IN_DOUBT._replace(unsent=True))
     assert (now.state, now.doubts, now.lease) == (State.IN_DOUBT, 3, 0.0)
 
 
