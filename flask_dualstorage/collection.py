@@ -528,7 +528,8 @@ class _Shelf(Home):
 
     def declared(self) -> Declaration:
         """Say what the collection declares."""
-        return self.collection._declare()
+        found = self._collection()
+        return (self.collection if found is None else found)._declare()
 
     def is_local(self) -> bool:
         """Ask the collection, and its model."""

@@ -252,7 +252,7 @@ def body_of(answer: Answer) -> Json:
         body = answer.json()
     except ValueError as error:
         raise BadAnswer(f"the answer is not JSON ({error})") from error
-    if is_too_deep(body):
+    if is_too_deep(body, answer.content):
         raise BadAnswer(f"the answer is nested deeper than {MAX_DEPTH} levels")
     if has_big_integer(answer.content):
         raise BadAnswer("the answer holds an integer beyond 64 bits, which can not be kept exactly; send it as text")

@@ -57,7 +57,7 @@ def _body(answer: Answer) -> Json:
         body = answer.json()
     except ValueError:
         return None
-    return None if is_too_deep(body) else body
+    return None if is_too_deep(body, answer.content) else body
 
 
 def _title(status: int) -> str:

@@ -18,6 +18,8 @@ MAX_DEPTH = 100
 _ORJSON_DEPTH = 254
 MAX_ID_LENGTH = 255
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+#: Every integer up to here is within them.
+_PLAIN = 2**62
 #: The shortest integer beyond 64 bits has 19 digits; finding so many in a row costs a fifth of decoding.
 _DIGITS, _BIG = bytes.maketrans(b"123456789", b"000000000"), b"0" * 19
 _BAD_IN_ID = re.compile(r"[/\\?#\x00-\x1f\x7f-\x9f]|\.\.")
@@ -67,8 +69,13 @@ def copy_json(value: Json) -> Json:
 _CONTAINERS = (dict, list)
 
 
-def is_too_deep(value: Json) -> bool:
-    """Say whether decoded JSON is nested deeper than what may be stored: orjson reads more levels than it writes."""
+def is_too_deep(value: Json, content: bytes) -> bool:
+    """Say whether JSON, decoded from ``content``, is nested deeper than what may be stored.
+
+    orjson reads more levels than it writes.
+    """
+    if content.count(b"[") + content.count(b"{") <= MAX_DEPTH:
+        return False
     for _ in range(_ORJSON_DEPTH - MAX_DEPTH):
         value = [value]
     try:
@@ -111,6 +118,14 @@ def _copy(value: Any, path: str, depth: int, errors: dict[str, str]) -> Json:
     return None
 
 
+def _is_plain(value: Any) -> bool:
+    """Say quickly of what most fields hold that there is nothing to look at more closely."""
+    kind = type(value)
+    if kind is str:
+        return value.isascii()  # type: ignore[no-any-return]
+    return kind is bool or value is None or (kind is int and -_PLAIN < value < _PLAIN)
+
+
 def _text(value: str, path: str, errors: dict[str, str]) -> str:
     if not value.isascii():
         try:
@@ -137,9 +152,15 @@ def _container(value: dict[Any, Any] | list[Any], path: str, depth: int, errors:
         errors[path[:80] + "…"] = f"is nested deeper than {MAX_DEPTH} levels."
         return None
     if isinstance(value, list):
-        return [_copy(item, f"{path}[{index}]", depth + 1, errors) for index, item in enumerate(value)]
+        return [
+            item if _is_plain(item) else _copy(item, f"{path}[{index}]", depth + 1, errors)
+            for index, item in enumerate(value)
+        ]
     result = {}
     for key, item in value.items():
+        if type(key) is str and key.isascii() and _is_plain(item):
+            result[key] = item
+            continue
         if not isinstance(key, str):
             errors[path] = f"has the key {key!r}; keys of a JSON object are text."
             continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -33,7 +34,10 @@ _COLUMNS = tuple(column.name for column in _write.columns)
 _OWNER_STATE = ("epoch", "settled_seq", "pending", "heir", "retry_after")
 #: What a form made that came to nothing: what it wants is there already, and stays as it is now.
 NOTHING_LEFT = ""
-_FIXED = ("seq", "id", "owner", "collection", "upstream", "created_at")
+#: Where a write belongs, and since when: never rewritten.
+_FIXED = frozenset({"seq", "id", "owner", "collection", "upstream", "created_at"})
+#: The columns of the fields of a ``Write`` that have not just the one of their name.
+_COLUMNS_OF = {"record_id": ("record_id", "record_id_is_int"), "key_stays": ("may_have_arrived",)}
 
 
 class StoreState(NamedTuple):
@@ -169,11 +173,17 @@ _ADD_ALIAS = _insert_ignoring(_alias, *(column.name for column in _alias.columns
 _SET_OWNER = Statement(update(_owner).where(_owner.c.owner == bindparam("of")).values(_bind(*_OWNER_STATE)))
 _INSERT = Statement(insert(_write).values(_bind(*(name for name in _COLUMNS if name != "seq"))))
 _INSERT_AT = Statement(insert(_write).values(_bind(*_COLUMNS)))
-_UPDATE = Statement(
-    update(_write)
-    .where(_write.c.seq == bindparam("of"))
-    .values(_bind(*(name for name in _COLUMNS if name not in _FIXED)))
-)
+
+
+@cache
+def _update_of(names: tuple[str, ...]) -> Statement:
+    """One statement for each set of columns that change together: there are few.
+
+    A database touches every index that has a column which is written, whether its value changes or not.
+    """
+    return Statement(update(_write).where(_write.c.seq == bindparam("of")).values(_bind(*names)))
+
+
 _GIVE = Statement(update(_write).where(_write.c.seq == bindparam("of")).values(owner=bindparam("heir")))
 _GIVE_ALIASES = Statement(update(_alias).where(_alias.c.owner == bindparam("of")).values(owner=bindparam("heir")))
 # -1, as what was discarded has it: it is history, and lies over no copy that the heir has.
@@ -411,9 +421,10 @@ class OwnerTransaction:
         return write._replace(seq=seq)
 
     def update(self, old: Write, new: Write) -> Write:
-        """Rewrite a write as a whole: ``old`` as it was read in this transaction, ``new`` as it shall be."""
-        values = {name: value for name, value in _to_row(new).items() if name not in _FIXED}
-        self._connection.run(_UPDATE, values | {"of": old.seq})
+        """Rewrite what changed of a write: ``old`` as it is stored, read in this transaction; ``new`` as it is now."""
+        changed = _changed(old, new)
+        if changed:
+            self._connection.run(_update_of(changed), _to_row(new) | {"of": old.seq})
         self._pending += _counts(new) - _counts(old)
         return new
 
@@ -615,6 +626,13 @@ def request_digest(write: Write) -> str:
     """Tell one fixed request from another: the same key must always carry the same bytes."""
     parts = (write.method, write.path, None if write.body is None else write.body.decode("latin-1"))
     return sha256(orjson.dumps(parts)).hexdigest()
+
+
+def _changed(old: Write, new: Write) -> tuple[str, ...]:
+    """Name the columns that change, each once: what was not replaced is the same object."""
+    fields = (name for name, before, after in zip(Write._fields, old, new, strict=True) if before is not after)
+    columns = dict.fromkeys(column for name in fields for column in _COLUMNS_OF.get(name, (name,)))
+    return tuple(column for column in columns if column not in _FIXED)
 
 
 def _counts(write: Write) -> int:

@@ -184,9 +184,11 @@ def _waits_for_others(change: OwnerTransaction, entry: Entry) -> bool:
     """Say whether a write must go after others of other lanes (``policy.references.waits_for`` says which)."""
     if entry.unbound or change.is_under_new(entry.declared.url):
         return True
+    if entry.edit.kind is not Kind.DELETE:
+        return False
     declared = entry.declared
     place = declared.url if declared.singleton else references.record_path(declared.url, entry.record_id)
-    return entry.edit.kind is Kind.DELETE and change.has_under(place)
+    return change.has_under(place)
 
 
 def new_write(entry: Entry, owner: str, now: float, state: State) -> Write:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 
 from .. import signals
@@ -25,14 +25,11 @@ from .conflicts import policy_of
 from .engine import Credentials, Engine
 from .jobs import Job, Jobs, run
 from .reports import SyncReport, sync_report
+from .senders import Senders
 from .sending import claim, deadline_of
 from .settling import Done, Settled, changing, recording, settle_all, tell
 from .together import bulk_of
 from .understanding import Call
-
-#: How long a finished send waits for others, so that one transaction settles them together, seconds. Their lanes stand
-#: idle meanwhile; those that take longer are settled while these send on.
-COMPANY = 0.002
 
 Chosen = Callable[[Write], bool]
 
@@ -62,19 +59,17 @@ class Flush:
     #: Upstreams that refused the owner's credential last time: one write tries the new one before the rest go.
     _probing: set[str] = field(default_factory=set)
     _credentials: dict[str, Credentials] = field(default_factory=dict)
-    _in_flight: dict[Future[list[Outcome]], Job] = field(default_factory=dict)
 
     def run(self) -> Flush:
         """Send what is due, in order, and what waited for it, until nothing more can go."""
         self._until = math.inf if self.budget is None else monotonic() + self.budget
         plan = self._plan()
         done: list[Done] = []
-        with ThreadPoolExecutor(self.engine.config.sync_concurrency, "dualstorage") as pool:
-            while plan.due or self._in_flight or done:
-                for job in self._settle_and_claim(done, plan):
-                    auth = self._credentials_for(job.upstream).auth
-                    self._in_flight[pool.submit(copy_context().run, run, self.engine, job, auth)] = job
-                done = self._finished()
+        with Senders(partial(run, self.engine), self.engine.config.sync_concurrency) as senders:
+            while plan.due or senders.in_flight or done:
+                jobs = self._settle_and_claim(done, plan, senders.in_flight)
+                senders.give([(job, self._credentials_for(job.upstream).auth) for job in jobs])
+                done = [each for job, came in senders.finished() for each in _done(job, came)]
         return self
 
     def _may_go_on(self) -> bool:
@@ -111,9 +106,9 @@ class Flush:
             self._credentials[upstream] = self.engine.credentials(self.owner, upstream)
         return self._credentials[upstream]
 
-    def _settle_and_claim(self, done: list[Done], plan: Plan) -> list[Job]:
+    def _settle_and_claim(self, done: list[Done], plan: Plan, in_flight: Sequence[Job]) -> list[Job]:
         """One transaction for both: no more are claimed than can be sent at once."""
-        free = self.engine.config.sync_concurrency - len(self._in_flight)
+        free = self.engine.config.sync_concurrency - len(in_flight)
         if not self._may_go_on():
             plan.due.clear()
         if not done and not plan.due:
@@ -127,19 +122,17 @@ class Flush:
                 # Adopted meanwhile: what is not sent yet is another owner's, and goes with that one's credential.
                 plan.due.clear()
             if self._may_go_on():
-                claimed = self._claim_next(change, plan.due, free)
+                claimed = self._claim_next(change, plan.due, Jobs(free, in_flight))
         done.clear()
         for each in settled:
             tell(self.engine, each)
         self.applied += [each.write for each in settled if each.write.state is State.APPLIED and not each.late]
         return claimed
 
-    def _claim_next(self, change: OwnerTransaction, due: deque[Write], free: int) -> list[Job]:
-        """Claim what goes in the next ``free`` requests; of an upstream that is probed only one write at a time."""
-        in_flight = self._in_flight.values()
-        jobs = Jobs(free, in_flight)
+    def _claim_next(self, change: OwnerTransaction, due: deque[Write], jobs: Jobs) -> list[Job]:
+        """Claim what goes in the next requests; of an upstream that is probed only one write at a time."""
         held: list[Write] = []
-        shut = {job.upstream for job in in_flight} & self._probing
+        shut = {job.upstream for job in jobs.in_flight} & self._probing
         while due and jobs.take_more():
             write = due.popleft()
             if not self._may_send(write.upstream):
@@ -195,15 +188,6 @@ class Flush:
             self._probing.discard(write.upstream)
         if outcome.meaning in (Meaning.UNAUTHORIZED, Meaning.NOT_NOW) or outcome.no_credential:
             self._stopped.add(write.upstream)
-
-    def _finished(self) -> list[Done]:
-        """Wait for the first answer, and a moment for company."""
-        if not self._in_flight:
-            return []
-        done, rest = wait(self._in_flight, return_when=FIRST_COMPLETED)
-        if rest:
-            done |= wait(rest, timeout=COMPANY).done
-        return [each for future in done for each in _done(self._in_flight.pop(future), future)]
 
 
 def _done(job: Job, future: Future[list[Outcome]]) -> list[Done]:

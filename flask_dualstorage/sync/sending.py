@@ -77,15 +77,14 @@ def _freeze(change: OwnerTransaction, write: Write, declared: Declaration) -> Wr
     """Fix its request: from here on, the same key carries the same bytes. None while it refers to a temporary id."""
     if write.refers and references.of_write(write.attributes, write.url, write.record_id):
         return None
-    # Rebased since, it may have lost the field that referred.
-    write = write._replace(refers=False)
     declared = declared._replace(url=write.url, store=write.store)
     try:
-        write = fixed(write, declared)
+        # Rebased since, it may have lost the field that referred.
+        claimed = fixed(write._replace(refers=False), declared)
     except ValidationFailed as error:
-        change.decide(write, write._replace(state=State.REJECTED, not_before=None, reason=str(error)))
+        change.decide(write, write._replace(state=State.REJECTED, not_before=None, reason=str(error), refers=False))
         return None
-    return write._replace(key=new_id(), key_since=change.now)
+    return claimed._replace(key=new_id(), key_since=change.now)
 
 
 def with_real_ids(write: Write, real: Mapping[str, RecordId]) -> Write:

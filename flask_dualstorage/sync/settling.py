@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +25,9 @@ from .numbering import bind, number, rename
 
 #: Before every ``settled_seq``, that of what was hidden or adopted too.
 EVER = -2
-#: Every so many settles of an owner, the history that no cached copy can be older than is dropped.
-PRUNE_EVERY = 64
+#: Every so many settles of an owner, the history that no cached copy can be older than is dropped: all of it is looked
+#: through for that.
+PRUNE_EVERY = 512
 
 
 #: A sent write, what it was declared as, and what came of it.
@@ -121,7 +123,7 @@ def _keep(change: OwnerTransaction, declared: Declaration, now: Write, after: Wr
     if after.state is State.DISCARDED:
         # The upstream's version was chosen, and is what the write behind goes on from. The form sent again stays out.
         change.form_made(NOTHING_LEFT, after.id)
-        done = change.update(after, given_up(after, after.reason or "", change.now))
+        done = change.update(now, given_up(after, after.reason or "", change.now))
         if tail is not None and done.theirs is not None:
             _rebase_tail(change, tail, done)
         return done
@@ -251,10 +253,11 @@ def tell(engine: Engine, settled: Settled) -> None:
     The log has no name, body, credential or value of a record; a reason may quote one, so it has none either.
     """
     write = settled.write
-    outcome = "withdrawn" if settled.withdrawn else "late" if settled.late else write.state.value
-    owner = sha256(write.owner.encode()).hexdigest()
-    extra = {"write_id": write.id, "owner": owner, "store": write.store, "outcome": outcome}
-    log.info("write %s of store %s: %s", write.id, write.store, outcome, extra=extra)
+    if log.isEnabledFor(logging.INFO):
+        outcome = "withdrawn" if settled.withdrawn else "late" if settled.late else write.state.value
+        owner = sha256(write.owner.encode()).hexdigest()
+        extra = {"write_id": write.id, "owner": owner, "store": write.store, "outcome": outcome}
+        log.info("write %s of store %s: %s", write.id, write.store, outcome, extra=extra)
     if settled.withdrawn or settled.late:
         return
     if settled.given_up:

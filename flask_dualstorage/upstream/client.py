@@ -118,7 +118,6 @@ class Client:
         prepared.headers = CaseInsensitiveDict(_DEFAULTS)
         prepared.headers.update(request.headers)
         prepared.body = request.body
-        prepared._cookies = RequestsCookieJar(_NO_COOKIES)  # type: ignore[attr-defined]  # hooks copy it
         _set_length(prepared)
         return prepared
 
@@ -142,19 +141,21 @@ class Client:
         own = bool(prepared.hooks["response"])
         adapter = self._new_adapter() if own else self._adapter()
         try:
-            response = self._exchange(adapter, prepared)
+            answer = self._exchange(adapter, prepared)
             for _ in range(MAX_REDIRECTS):
-                url = self._redirected(prepared, response)
+                url = self._redirected(prepared, answer)
                 if url is None:
                     break
                 prepared.url = url
-                response = self._exchange(adapter, prepared)
+                answer = self._exchange(adapter, prepared)
         finally:
             if own:
                 adapter.close()
-        return Answer(response.status_code, response.headers, response.content, response.url)
+        return answer
 
-    def _exchange(self, adapter: Adapter, prepared: requests.PreparedRequest) -> requests.Response:
+    def _exchange(self, adapter: Adapter, prepared: requests.PreparedRequest) -> Answer:
+        if not prepared.hooks["response"]:
+            return adapter.exchange(prepared, self._verify, self._proxies)
         options: dict[str, Any] = {
             "stream": True,
             "timeout": None,
@@ -163,15 +164,14 @@ class Client:
             "proxies": self._proxies,
         }
         response = adapter.send(prepared, **options)
-        if prepared.hooks["response"]:
-            response = dispatch_hook("response", prepared.hooks, response, **options)  # type: ignore[no-untyped-call]
-        return response
+        response = dispatch_hook("response", prepared.hooks, response, **options)  # type: ignore[no-untyped-call]
+        return Answer(response.status_code, response.headers, response.content, response.url)
 
-    def _redirected(self, prepared: requests.PreparedRequest, response: requests.Response) -> str | None:
+    def _redirected(self, prepared: requests.PreparedRequest, answer: Answer) -> str | None:
         """Where to send it again, or None. Never to another origin, and no write but by 307 and 308."""
         follows = _REDIRECTS_OF_READS if prepared.method in _READS else _REDIRECTS_OF_WRITES
-        location = response.headers.get("Location")
-        if response.status_code not in follows or not location or prepared.url is None:
+        location = answer.headers.get("Location")
+        if answer.status_code not in follows or not location or prepared.url is None:
             return None
         # http.client decodes headers as Latin-1; the few servers that send more than ASCII here mean UTF-8.
         location = location.encode("latin-1", "replace").decode("utf-8", "replace")
@@ -254,6 +254,7 @@ def _authorized(prepared: requests.PreparedRequest, auth: Any) -> requests.Prepa
         user, password = (part.encode() if isinstance(part, str) else part for part in auth)
         HTTPBasicAuth(user, password)(prepared)
     elif callable(auth):
+        prepared._cookies = RequestsCookieJar(_NO_COOKIES)  # type: ignore[attr-defined]  # its hooks copy it
         prepared = auth(prepared)
         if not isinstance(prepared, requests.PreparedRequest):
             raise ConfigurationError(

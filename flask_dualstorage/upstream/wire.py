@@ -23,8 +23,11 @@ from requests.utils import select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Timeout
 from urllib3.util.connection import allowed_gai_family
 
+from ..types import Answer
 from .bodies import TooLarge, Unreadable, read_whole
 
 #: Bytes sent between two looks at the clock.
@@ -259,6 +262,7 @@ class Adapter(HTTPAdapter):
 
     def __init__(self, pool_size: int, max_response_bytes: int) -> None:
         self._limit = max_response_bytes
+        self._pool: Any = None
         super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
@@ -271,6 +275,41 @@ class Adapter(HTTPAdapter):
         manager = super().proxy_manager_for(proxy, **options)
         manager.pool_classes_by_scheme = _POOLS
         return manager
+
+    def exchange(self, request: requests.PreparedRequest, verify: bool | str, proxies: Any) -> Answer:
+        """Send it and read the answer, without what requests adds for hooks, cookies and proxies.
+
+        All that goes through one adapter goes to one origin: its pool is looked for once.
+        """
+        url, exchange = str(request.url), _here.exchange
+        if proxies:
+            response = self.send(request, verify=verify, proxies=proxies)
+            return Answer(response.status_code, response.headers, response.content, url)
+        pool: Any = self._pool
+        if pool is None:
+            pool = self._pool = self.get_connection_with_tls_context(request, verify, proxies=proxies)
+            self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
+        exchange.target = _target(url, proxies)
+        answer = pool.urlopen(
+            str(request.method),
+            exchange.target,
+            request.body,
+            request.headers,
+            self.max_retries,
+            redirect=False,
+            assert_same_host=False,
+            timeout=Timeout(connect=exchange.connect, read=exchange.total),
+            preload_content=False,
+            decode_content=False,
+        )
+        return Answer(answer.status, answer.headers, self._read(answer), url)
+
+    def _read(self, raw: BaseHTTPResponse) -> bytes:
+        try:
+            return read_whole(raw, self._limit)
+        except (TooLarge, Unreadable):
+            raw.close()
+            raise
 
     def send(
         self,
@@ -289,17 +328,13 @@ class Adapter(HTTPAdapter):
         exchange.target = _target(str(request.url), proxies)
         timeout = (exchange.connect, exchange.total)
         response = super().send(request, stream=True, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
-        try:
-            response._content = read_whole(response.raw, self._limit)
-        except (TooLarge, Unreadable):
-            response.raw.close()
-            raise
+        response._content = self._read(response.raw)
         response._content_consumed = True  # type: ignore[attr-defined]  # Response.content then gives it as it is
         return response
 
 
 def _target(url: str, proxies: Any) -> str:
     """What stands on the request line (RFC 9112 §3.2): the path and query as given, a proxy gets the whole URL."""
-    if url.startswith("http:") and select_proxy(url, proxies):
+    if proxies and url.startswith("http:") and select_proxy(url, proxies):
         return url
     return "/" + url.split("/", 3)[3]

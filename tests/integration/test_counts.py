@@ -16,7 +16,7 @@ from flask_caching import Cache
 
 from flask_dualstorage import Collection, Model, Rejected
 from flask_dualstorage.storage.database import Database
-from flask_dualstorage.sync import flush
+from flask_dualstorage.sync import senders
 from flask_dualstorage.user_storage import UserStorage
 from tests.upstreams.hostile import answer
 from tests.upstreams.rest import RestUpstream
@@ -236,7 +236,7 @@ class TestAFlush:
     @pytest.fixture(autouse=True)
     def patient_company(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Settles wait for all that is on its way: then it does not matter how busy the machine is."""
-        monkeypatch.setattr(flush, "COMPANY", PATIENCE)
+        monkeypatch.setattr(senders, "COMPANY", PATIENCE)
 
     def kept(self, alice: UserStorage, number: int) -> None:
         people = alice.collection("people").fetch()
@@ -455,7 +455,7 @@ PATHS = [
 def test_the_cost_of_every_path(
     path: Path, alice: UserStorage, upstream: RestUpstream, counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flush, "COMPANY", PATIENCE)
+    monkeypatch.setattr(senders, "COMPANY", PATIENCE)
     before = path.before(alice, upstream)
     with counts.since():
         path.act(alice, upstream, before)

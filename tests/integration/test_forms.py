@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flask_dualstorage import Collection, DualStorage, Rejected, UpstreamError, UpstreamUnreachable
+from flask_dualstorage.sync import settling
 from flask_dualstorage.tokens import make_nonce
 from flask_dualstorage.user_storage import UserStorage
 from tests.upstreams.hostile import answer, drop
@@ -66,16 +67,24 @@ def keys_of(upstream: RestUpstream) -> list[str | None]:
     return [sent.headers.get("Idempotency-Key") for sent in upstream.sent]
 
 
+#: So many settles of an owner, and its history is pruned; fewer than by default.
+PRUNE_EVERY = 16
+
+
 class TestRemembered:
+    @pytest.fixture(autouse=True)
+    def often(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(settling, "PRUNE_EVERY", PRUNE_EVERY)
+
     def test_as_long_as_the_form_is_taken(self, open_storage: Any, upstream: RestUpstream, clock: Clock):
         """History that is pruned sooner keeps what forms made, which is not made again."""
         storage = open_storage(DUALSTORAGE_KEEP_APPLIED=60, DUALSTORAGE_CACHE_TIMEOUT=60)
         alice, nonce = storage.for_user("alice"), make_nonce(storage._app, clock)
         alice.collection("people").create(name="Turing", nonce=nonce)
         clock.advance(3600)
-        for age in range(64):
+        for age in range(PRUNE_EVERY):
             alice.collection("people").load(1).save(age=age + 100)
-        assert len(alice.history()) == 65
+        assert len(alice.history()) == PRUNE_EVERY + 1
         assert alice.collection("people").create(name="Turing", nonce=nonce).id == 101
         assert names(upstream).count("Turing") == 1
 
@@ -84,7 +93,7 @@ class TestRemembered:
         alice, nonce = storage.for_user("alice"), make_nonce(storage._app, clock)
         alice.collection("people").create(name="Turing", nonce=nonce)
         clock.advance(14 * 3600)
-        for age in range(64):
+        for age in range(PRUNE_EVERY):
             alice.collection("people").load(1).save(age=age + 100)
         assert "create" not in [write.kind for write in alice.history()]
 

@@ -20,6 +20,7 @@ from flask_dualstorage import (
     ValidationFailed,
 )
 from flask_dualstorage.policy.references import find
+from flask_dualstorage.sync import settling
 from flask_dualstorage.tokens import make_nonce
 from flask_dualstorage.user_storage import UserStorage
 from tests.upstreams.hostile import answer, drop
@@ -273,7 +274,10 @@ class TestReading:
 class TestLimits:
     """Small things that add up."""
 
-    def test_applied_writes_do_not_pile_up_without_a_sync(self, user: User, upstream: RestUpstream, clock: Clock):
+    def test_applied_writes_do_not_pile_up_without_a_sync(
+        self, user: User, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(settling, "PRUNE_EVERY", 64)
         alice = user(DUALSTORAGE_KEEP_APPLIED=60, DUALSTORAGE_CACHE_TIMEOUT=60)
         people = alice.collection("people")
         for number in range(130):

@@ -111,7 +111,8 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patches = ExitStack()
-        self.patches.enter_context(mock.patch("flask_dualstorage.sync.flush.ThreadPoolExecutor", InLine))
+        self.patches.enter_context(mock.patch("flask_dualstorage.sync.senders.ThreadPoolExecutor", InLine))
+        self.patches.enter_context(mock.patch("flask_dualstorage.sync.senders.STALL", 3600.0))
         self.folder = new_folder()
         self.clock = TickingClock()
         self.ledger = Ledger()
@@ -304,7 +305,7 @@ class Machine(RuleBasedStateMachine):
         here = self.processes[process]
         flush = Flush(here.engine, owner, explicit=explicit)
         flush._until = float("inf")
-        for job in flush._settle_and_claim([], flush._plan()):
+        for job in flush._settle_and_claim([], flush._plan(), []):
             # Without a bulk endpoint each goes alone.
             ((write, _),) = job.claimed
             self.sendings.append(Sending(here, flush, job, write.lease))
@@ -342,7 +343,7 @@ class Machine(RuleBasedStateMachine):
         if all_of_them:
             company = [each for each in self.sendings if each.flush is chosen.flush and each.outcome is not None]
         done = [(*each.job.claimed[0], each.outcome) for each in company if each.outcome is not None]
-        chosen.flush._settle_and_claim(done, Plan([], {}, set(), self.clock.now, explicit=True))
+        chosen.flush._settle_and_claim(done, Plan([], {}, set(), self.clock.now, explicit=True), [])
         for each in company:
             self.sendings.remove(each)
 

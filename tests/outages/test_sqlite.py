@@ -16,6 +16,7 @@ import pytest
 
 from flask_dualstorage import OutboxUnavailable
 from flask_dualstorage.extension import AppDualStorage
+from flask_dualstorage.storage import database
 from tests.concurrency.gates import PATIENCE, Gate, beside, in_a_worker
 from tests.outages.conftest import OpenStorage, page, post
 from tests.upstreams.hostile import answer
@@ -186,9 +187,10 @@ class TestDeletedUnderUs:
         works(storage, upstream)
 
     def test_another_file_in_its_place_is_used_from_then_on(
-        self, open_storage: OpenStorage, upstream: RestUpstream, path: Path
+        self, open_storage: OpenStorage, upstream: RestUpstream, path: Path, monkeypatch: pytest.MonkeyPatch
     ):
-        """A backup that was put back."""
+        """A backup that was put back: from the next read on that looks, or the next write."""
+        monkeypatch.setattr(database, "LOOK_EVERY", 0.0)
         storage = open_storage()
         storage.for_user("alice").collection("people").create(name="in the backup", remote=False)
         backup = path.with_name("backup")

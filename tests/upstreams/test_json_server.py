@@ -18,6 +18,7 @@ from flask import Flask, request
 from flask.testing import FlaskClient
 
 from flask_dualstorage import Collection, Dialect, DualStorage, UpstreamError
+from flask_dualstorage.types import Answer
 from tests.upstreams.json_server import JsonServer
 from tests.whole import MakeApp, storage_of
 
@@ -448,12 +449,12 @@ def _headers_of_writes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]
     from flask_dualstorage.upstream.wire import Adapter
 
     sent: list[tuple[str, Any]] = []
-    send = Adapter.send
+    exchange = Adapter.exchange
 
-    def noting(self: Adapter, prepared: requests.PreparedRequest, **options: Any) -> requests.Response:
+    def noting(self: Adapter, prepared: requests.PreparedRequest, *options: Any) -> Answer:
         if prepared.method != "GET":
             sent.append((str(prepared.method), prepared.headers))
-        return send(self, prepared, **options)
+        return exchange(self, prepared, *options)
 
-    monkeypatch.setattr(Adapter, "send", noting)
+    monkeypatch.setattr(Adapter, "exchange", noting)
     return sent

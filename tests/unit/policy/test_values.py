@@ -284,7 +284,7 @@ def test_a_good_list_is_given_as_it_came():
     ("levels", "deep"), [(0, False), (1, False), (100, False), (101, True), (254, True), (1000, True)]
 )
 def test_an_answer_nested_deeper_than_can_be_stored_is_known(levels: int, deep: bool):
-    assert values.is_too_deep(nested(levels)) is deep
+    assert values.is_too_deep(nested(levels), b"[" * levels + b"1" + b"]" * levels) is deep
 
 
 # --- comparing -----------------------------------------------------------------------------------------------
