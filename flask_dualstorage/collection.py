@@ -406,7 +406,9 @@ class Collection:
         """Make the Model of a place when it is first looked at."""
         found = models.get(place)
         if found is None:
-            seen = loaded.view.seen(loaded.view.records[place], self._declare().key_attribute)
+            view = loaded.view
+            record = view.records[place]
+            seen = view.seen(record, self._declare().key_attribute) if view.special else Seen(record, record)
             found = models[place] = self._make(seen, loaded.seen)
         return found
 

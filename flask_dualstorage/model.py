@@ -57,12 +57,20 @@ class Freshness:
 class Home:
     """Where a model lives: whose it is, what is declared of it, and who hears of its changes."""
 
-    __slots__ = ("check_nonce", "engine", "owner")
+    __slots__ = ("_id_attribute", "check_nonce", "engine", "owner")
 
     def __init__(self, engine: Engine, owner: str, check_nonce: Callable[[str], str]) -> None:
         self.engine = engine
         self.owner = owner
         self.check_nonce = check_nonce
+        self._id_attribute: str | None = None
+
+    @property
+    def id_attribute(self) -> str:
+        """The field that holds the id; asked of each record that a page shows, and always the same."""
+        if self._id_attribute is None:
+            self._id_attribute = self.declared().id_attribute
+        return self._id_attribute
 
     def declared(self) -> Declaration:
         """Say what the layers below must know."""
@@ -95,6 +103,10 @@ def seconds(timeout: Timeout) -> tuple[float, float] | None:
     return float(connect), float(total)
 
 
+#: One for all models: each dict of a page's hundreds brings the next garbage collection nearer.
+_NOTHING: Mapping[str, Json] = {}
+
+
 class Model(Mapping[str, Json]):
     """One record: a mapping of its attributes, and always true.
 
@@ -112,8 +124,8 @@ class Model(Mapping[str, Json]):
     remote: ClassVar[Any] = False
 
     # What is so of a new model, and of most in a list: a page makes hundreds.
-    _shown: Mapping[str, Json] = {}
-    _given: Mapping[str, Json] = {}
+    _shown: Mapping[str, Json] = _NOTHING
+    _given: Mapping[str, Json] = _NOTHING
     _base: Attributes | None = None
     _validator: str | None = None
     _write: Write | None = None
@@ -142,12 +154,17 @@ class Model(Mapping[str, Json]):
 
     def to_json(self, **options: Any) -> Json:
         """Give what is sent of this record [toJSON]."""
-        return dict(self._attributes)
+        return dict(self)
 
     # --- the mapping -----------------------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Json:
-        return self._attributes[name]
+        value = self._attributes[name]
+        if type(value) in (dict, list) and self._attributes is self._shown:
+            # What the app does to it in place must not be done to what was shown.
+            self._attributes = copy_json(self._attributes)
+            value = self._attributes[name]
+        return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._attributes)
@@ -289,7 +306,7 @@ class Model(Mapping[str, Json]):
 
     @property
     def _id_attribute(self) -> str:
-        return (self.id_attribute or "id") if self._home is None else self._home.declared().id_attribute
+        return (self.id_attribute or "id") if self._home is None else self._home.id_attribute
 
     @property
     def _is_only_one(self) -> bool:
@@ -403,7 +420,7 @@ class Model(Mapping[str, Json]):
 
     def _show(self, seen: Seen, settled_seq: int) -> Model:
         """Take over what storage tells of the record."""
-        self._attributes, self._given = copy_json(seen.attributes), {}
+        self._attributes, self._given = seen.attributes, _NOTHING
         self._shown, self._base, self._validator, self._write = seen
         self._seen = settled_seq
         return self
