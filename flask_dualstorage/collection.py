@@ -134,13 +134,13 @@ class Collection:
         not at all; without it ``page`` tells of the others. Raises ``NotCached`` where nothing is here,
         ``UpstreamError`` for an error status, ``NoCredentials``, ``ConfigurationError`` where ``all_pages`` can not be.
         """
-        asked = {name: value for name, value in (params or {}).items() if value is not None}
+        asked = {name: value for name, value in params.items() if value is not None} if params else {}
         if all_pages:
             self._check_all_pages(asked)
         if when_dirty not in (None, "local", "rebase"):
             raise ConfigurationError(f"when_dirty is {when_dirty!r}; it takes 'local' or 'rebase'.")
         self._fetch = Fetch(
-            params={name: str(numbered(self._home, value)) for name, value in asked.items()},
+            params=asked and {name: str(numbered(self._home, value)) for name, value in asked.items()},
             add=add,
             when_dirty=when_dirty,
             max_age=max_age,
@@ -421,10 +421,10 @@ class Collection:
         return self.model(home=self._home)
 
     def _is_local(self) -> bool:
-        return bool(ask(self.local) or self._of_model("local"))
+        return not (self.local is self.model.local is False) and bool(ask(self.local) or self._of_model("local"))
 
     def _is_remote(self) -> bool:
-        return bool(ask(self.remote) or self._of_model("remote"))
+        return not (self.remote is self.model.remote is False) and bool(ask(self.remote) or self._of_model("remote"))
 
     def _of_model(self, name: str) -> Any:
         """Ask what the model declares; one is made for that only where it has to be asked."""

@@ -92,7 +92,7 @@ class UserStorage:
         A name that was not registered is a plain collection at ``/name``. Raises ``CollectionUnknown`` where
         ``DUALSTORAGE_STRICT_COLLECTIONS`` forbids that, ``ValidationFailed`` for a parameter that can be no id.
         """
-        checked = {key: check_id(value, key) for key, value in params.items()}
+        checked = params and {key: check_id(value, key) for key, value in params.items()}
         memo = self._engine.memo()
         if memo is None:
             return self._make(name, checked)

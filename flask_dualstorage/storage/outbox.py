@@ -25,7 +25,7 @@ from ..policy.planning import LONGEST_LEASE
 from ..policy.references import parents
 from ..policy.settling import given_up
 from ..policy.values import MAX_ID_LENGTH
-from ..types import PENDING, UNSETTLED, Attributes, Json, Kind, RecordId, State, Write
+from ..types import PENDING, UNSETTLED, Json, Kind, RecordId, State, Write
 from . import schema
 from .database import Connection, Database, Statement, new_id
 
@@ -663,10 +663,6 @@ def _encode(value: Json) -> bytes | None:
     return None if value is None else orjson.dumps(value)
 
 
-def _decode(value: Any) -> Attributes | None:
-    return None if value is None else orjson.loads(value)
-
-
 def _to_row(write: Write) -> dict[str, Any]:
     return {
         "seq": write.seq,
@@ -715,10 +711,6 @@ _KINDS = {kind.value: kind for kind in Kind}
 _STATES = {state.value: state for state in State}
 
 
-def _params(value: Any) -> Any:
-    return {} if value in (b"{}", "{}") else orjson.loads(value)
-
-
 def _to_write(row: Any) -> Write:
     (
         seq,
@@ -758,7 +750,7 @@ def _to_write(row: Any) -> Write:
         settled_seq,
         settled_at,
     ) = row
-    # By position: so many names cost as much as the rest. The order is that of the fields.
+    # By position, and without calls: so many names cost as much as the rest. The order is that of the fields.
     return Write(
         write_id,
         seq,
@@ -766,13 +758,13 @@ def _to_write(row: Any) -> Write:
         collection,
         store,
         url,
-        _params(params),
+        {} if params == b"{}" else orjson.loads(params),
         upstream,
-        _id_from(record_id, is_int),
+        int(record_id) if is_int else record_id,
         _KINDS[kind],
         _STATES[state],
-        _decode(attributes),
-        _decode(base),
+        None if attributes is None else orjson.loads(attributes),
+        None if base is None else orjson.loads(base),
         validator,
         bool(patch),
         bool(refers),
@@ -792,8 +784,8 @@ def _to_write(row: Any) -> Write:
         path,
         body,
         reason,
-        _decode(problem),
-        _decode(theirs),
+        None if problem is None else orjson.loads(problem),
+        None if theirs is None else orjson.loads(theirs),
         settled_seq,
         settled_at,
     )

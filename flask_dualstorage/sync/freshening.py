@@ -77,10 +77,10 @@ def _fetch(subject: Subject) -> Loaded:
 
 def _step(subject: Subject, here: Here) -> Step:
     """Choose what to do with the copy that is here."""
-    envelope = here.envelope
-    if envelope is None or is_ahead(envelope, subject.engine.clock()):
+    envelope, now = here.envelope, subject.engine.clock()
+    if envelope is None or is_ahead(envelope, now):
         return Step.ASK
-    return _tolerance(subject).step(reading.age_of(subject.engine, envelope))
+    return _tolerance(subject).step(max(0.0, now - envelope.asked_at))
 
 
 def _tolerance(subject: Subject) -> Tolerance:

@@ -79,7 +79,7 @@ class Subject(NamedTuple):
         """
         if self.record_id is not None:
             return f"\0{self.record_id}"
-        params = urlencode(sorted(self.fetch.params.items()))
+        params = urlencode(sorted(self.fetch.params.items())) if self.fetch.params else ""
         return params if self.pages is None or self.fetch.all_pages else f"?{params}"
 
     @property
@@ -150,6 +150,8 @@ class Subject(NamedTuple):
 
     def is_held(self, here: Here) -> bool:
         """Writes that wait hold a read, unless there is nothing to show them on [Backbone: dirty collections]."""
+        if not here.state.writes:
+            return False
         if (self.fetch.when_dirty or self.declared.when_dirty) != "local" or not here.state.waiting:
             return False
         if here.envelope is not None:
