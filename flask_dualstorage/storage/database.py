@@ -148,6 +148,7 @@ class Database:
                 "install flask-dualstorage[postgresql] or flask-dualstorage[mariadb]."
             ) from error
         self.dialect: Any = self._engine.dialect
+        schema.prepare_for(self.dialect.name)
         # Whatever the server's default is: two writers of one owner must wait for each other, not fail.
         self._begin = "BEGIN ISOLATION LEVEL READ COMMITTED" if self.dialect.name == "postgresql" else "BEGIN"
         self.driver_error: Any = self.dialect.import_dbapi().Error

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Select, and_, bindparam, delete, func, insert, literal_column, or_, select, update
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.sql.elements import ClauseElement
 
 from ..errors import OutboxFull, ValidationFailed
@@ -157,10 +156,17 @@ _LOCK = Statement(lambda dialect: _ROW if dialect == "sqlite" else _ROW.with_for
 def _insert_ignoring(table: Any, *names: str) -> Statement:
     def construct(dialect: str) -> ClauseElement:
         values = _bind(*names)
+        # Imported when they are used: each takes as long as this package.
         if dialect == "sqlite":
+            from sqlalchemy.dialects import sqlite
+
             return sqlite.insert(table).values(values).on_conflict_do_nothing()
         if dialect == "postgresql":
+            from sqlalchemy.dialects import postgresql
+
             return postgresql.insert(table).values(values).on_conflict_do_nothing()
+        from sqlalchemy.dialects import mysql
+
         # Not INSERT IGNORE, which would leave a shared lock on the row that is there: two that then want to change it
         # would be a deadlock.
         return mysql.insert(table).values(values).on_duplicate_key_update({names[0]: table.c[names[0]]})

@@ -17,8 +17,8 @@ from sqlalchemy import (
     Table,
     Text,
 )
-from sqlalchemy.dialects.mysql import LONGBLOB
 from sqlalchemy.schema import CreateIndex, DDLElement, DropIndex
+from sqlalchemy.types import UserDefinedType
 
 #: The version of the tables below; a database of a newer one is refused.
 SCHEMA_VERSION = 4
@@ -39,7 +39,19 @@ MAX_STORE = 512
 metadata = MetaData()
 
 _Big = BigInteger().with_variant(Integer, "sqlite")
-_Json = LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
+
+
+class _LongBlob(UserDefinedType[bytes]):
+    """MariaDB's LONGBLOB, without all of SQLAlchemy's dialect for it, which takes long to import."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **options: Any) -> str:
+        """Give its SQL."""
+        return "LONGBLOB"
+
+
+_Json = LargeBinary().with_variant(_LongBlob(), "mysql", "mariadb")
 _MYSQL: dict[str, Any] = {
     "mysql_engine": "InnoDB",
     "mariadb_engine": "InnoDB",
@@ -47,6 +59,13 @@ _MYSQL: dict[str, Any] = {
     "mysql_collate": "utf8mb4_nopad_bin",
     "mariadb_charset": "utf8mb4",
     "mariadb_collate": "utf8mb4_nopad_bin",
+}
+#: How much of a column an index of MariaDB's has: it takes 3,072 bytes in all.
+_LENGTHS: dict[str, dict[str, int]] = {
+    "write_by_store": {"owner": 128, "store": 255},
+    "write_by_record": {"owner": 128, "record_id": 191, "store": 255},
+    "write_by_state": {"owner": 128},
+    "write_by_reference": {"owner": 128},
 }
 
 schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
@@ -61,7 +80,6 @@ owner = Table(
     Column("pending", _Big, nullable=False),
     Column("heir", String(255)),
     Column("retry_after", _Json),
-    **_MYSQL,
 )
 
 #: The outbox. Times are clock seconds; the columns are those of ``types.Write``.
@@ -105,12 +123,11 @@ write = Table(
     Column("settled_seq", _Big, nullable=False),
     Column("settled_at", Double, nullable=False),
     sqlite_autoincrement=True,
-    **_MYSQL,
 )
 
 Index("write_by_id", write.c.id, unique=True)
 # The view of a store, in one range: what was settled after the base began, and what is not settled.
-Index("write_by_store", write.c.owner, write.c.store, write.c.settled_seq, mysql_length={"owner": 128, "store": 255})
+Index("write_by_store", write.c.owner, write.c.store, write.c.settled_seq)
 # A lane, in one range. The record comes first, so that other owners' writes of it are in one range too.
 _by_record = Index(
     "write_by_record",
@@ -118,12 +135,11 @@ _by_record = Index(
     write.c.owner,
     write.c.store,
     write.c.settled_seq,
-    mysql_length={"owner": 128, "record_id": 191, "store": 255},
 )
 # MariaDB commits each statement by itself: either may have been done before.
 UPGRADES[2] = (DropIndex(_by_record, if_exists=True), CreateIndex(_by_record, if_not_exists=True))
 # What an owner has pending, and whose is due.
-Index("write_by_state", write.c.owner, write.c.settled_seq, write.c.state, mysql_length={"owner": 128})
+Index("write_by_state", write.c.owner, write.c.settled_seq, write.c.state)
 
 # What refers to a record without a number: few writes do, and whenever one gets its number they are looked for.
 _referring = Index(
@@ -132,8 +148,6 @@ _referring = Index(
     write.c.refers,
     write.c.settled_seq,
     sqlite_where=write.c.refers == 1,
-    postgresql_where=write.c.refers == 1,
-    mysql_length={"owner": 128},
 )
 UPGRADES[3] = (CreateIndex(_referring, if_not_exists=True),)
 
@@ -145,7 +159,6 @@ alias = Table(
     Column("temp_id", String(36), primary_key=True),
     Column("record_id", String(255), nullable=False),
     Column("record_id_is_int", SmallInteger, nullable=False),
-    **_MYSQL,
 )
 
 #: A form's nonce: what it made, so that the same form sent twice is one write.
@@ -159,5 +172,15 @@ nonce = Table(
     Column("key", String(64)),
     Column("sent", String(64)),
     Column("expires_at", Double, nullable=False),
-    **_MYSQL,
 )
+
+
+def prepare_for(dialect: str) -> None:
+    """Add what the tables have on one server only: told above, SQLAlchemy would import that server's dialect for it."""
+    if dialect == "postgresql":
+        _referring.dialect_kwargs["postgresql_where"] = write.c.refers == 1
+    elif dialect != "sqlite":
+        for table in (owner, write, alias, nonce):
+            table.dialect_kwargs.update(_MYSQL)
+        for index in write.indexes:
+            index.dialect_kwargs.update({"mysql_length": _LENGTHS[str(index.name)]} if index.name in _LENGTHS else {})
