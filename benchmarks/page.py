@@ -24,7 +24,7 @@ SHORT = (
     ("W2", "8 threads creating at once: throughput"),
     ("W3", "pending, against"),
     ("F1", ""),
-    ("F3", "SYNC_CONCURRENCY=8"),
+    ("F3", ""),
     ("F4", "10,000, against Backbone"),
     ("O1", "black hole"),
     ("O2", "first page"),

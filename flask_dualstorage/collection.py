@@ -343,7 +343,11 @@ class Collection:
 
     def _wrote(self, model: Model, kind: Kind) -> None:
         if not self._is_remote():
-            self.look_again()
+            self._engine.forget_reads()
+            self._stale = self._loaded is not None
+            if self.params:
+                # What it is nested under may have got its number on the way.
+                self._declared = None
         elif self._loaded is not None:
             self._follow(model, kind)
 

@@ -118,9 +118,11 @@ def _bind(change: OwnerTransaction, entry: Entry) -> Entry:
 def with_known_ids(change: OwnerTransaction, entry: Entry) -> Entry:
     """Put the real ids in place of the temporary ones that have one by now, and note the others."""
     edit, declared, record_id = entry.edit, entry.declared, entry.record_id
-    found = references.find(edit.attributes, edit.changed, declared.url, record_id)
     if edit.kind is Kind.CREATE:
-        found.discard(str(record_id))
+        # What it changes is all that it holds, and its own id is no reference.
+        found = references.find(edit.attributes, declared.url) - {str(record_id)}
+    else:
+        found = references.find(edit.attributes, edit.changed, declared.url, record_id)
     if not found:
         return entry
     real = change.aliases(found)

@@ -21,7 +21,7 @@ STALL = 0.005
 TRY_AGAIN = 1024
 #: How long a finished send waits for others, so that one transaction settles them together, seconds. Their lanes stand
 #: idle meanwhile; those that take longer are settled while these send on.
-COMPANY = 0.0005
+COMPANY = 0.0001
 
 Came = tuple[Job, "Future[list[Outcome]]"]
 
