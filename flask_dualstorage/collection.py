@@ -19,7 +19,7 @@ from .policy.listing import matches_by_fields
 from .policy.merging import is_policy
 from .policy.paging import Page, page_of
 from .policy.routing import store_at
-from .policy.values import check_id, has_all
+from .policy.values import check_id, copy_json, has_all
 from .policy.views import Seen, key_of
 from .sync import freshening, reading
 from .sync.engine import Engine
@@ -86,6 +86,11 @@ class Collection:
         self._stale = False
         self._declared: Declaration | None = None
         self._home = _Shelf(self, check_nonce)
+
+    def __del__(self) -> None:
+        mine = vars(self)
+        if "_home" in mine and len(mine) > len(_OURS):
+            self._home.left = {name: value for name, value in mine.items() if name not in _OURS}
 
     # --- hooks of the app ------------------------------------------------------------------------------------
 
@@ -510,16 +515,19 @@ class _Shelf(Home):
     """A collection as its models and the layers below know it.
 
     It does not hold the collection, which holds the models, and they this: in a ring every list that was ever loaded
-    would stay in memory until the garbage is collected. A model that outlives its collection is given one like it.
+    would stay in memory until the garbage is collected. A model that outlives its collection is given one like it, with
+    what the app had set on it.
     """
 
-    __slots__ = ("_again", "_collection", "_like")
+    __slots__ = ("_again", "_collection", "_like", "left")
 
     def __init__(self, collection: Collection, check_nonce: Callable[[str], str]) -> None:
         super().__init__(collection._engine, collection._owner, check_nonce)
         self._collection = ref(collection)
         self._like = type(collection), collection.params, collection._registered
         self._again: Collection | None = None
+        #: What the app had set on the collection when that was gone.
+        self.left: dict[str, Any] = {}
 
     @property
     def collection(self) -> Collection:
@@ -530,6 +538,7 @@ class _Shelf(Home):
         if self._again is None:
             cls, params, registered = self._like
             self._again = cls(self.engine, self.owner, params, self.check_nonce, registered=registered)
+            vars(self._again).update(self.left)
         return self._again
 
     def declared(self) -> Declaration:
@@ -572,7 +581,8 @@ class _Shelf(Home):
     def serialize(self, attributes: Attributes) -> Json:
         """Give what is sent of a record."""
         model = self.collection.model
-        return attributes if model.to_json is Model.to_json else model(attributes, home=self).to_json()
+        # A copy: what a hook does to a nested value must not be done to what is kept.
+        return attributes if model.to_json is Model.to_json else model(copy_json(attributes), home=self).to_json()
 
     def matches(self, record: Attributes, params: Mapping[str, str]) -> bool:
         """Say whether a record belongs in the list."""
@@ -585,6 +595,24 @@ class _Shelf(Home):
     def conflict(self, base: Any, mine: Any, theirs: Any) -> Any:
         """Decide over a conflict, where the collection has a method for that."""
         return self.collection.conflict(base, mine, theirs)
+
+
+#: What a collection itself keeps; the rest is what an app set on one of its own.
+_OURS = frozenset(
+    (
+        "params",
+        "_declared",
+        "_engine",
+        "_fetch",
+        "_home",
+        "_loaded",
+        "_models",
+        "_owner",
+        "_places",
+        "_registered",
+        "_stale",
+    )
+)
 
 
 def check_flags(name: str, *declared: type[Collection] | type[Model]) -> None:

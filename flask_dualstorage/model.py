@@ -400,7 +400,7 @@ class Model(Mapping[str, Json]):
         gone = tuple(each.id for each in written.vanished)
         if write is None:
             self._write = None
-            self._shown = dict(self._attributes)
+            self._shown = copy_json(self._attributes)
             return WriteResult(dirty=False, state=None, write_id=None, reason=written.reason, discarded=gone)
         if write.state is State.APPLIED and write.theirs is not None:
             self._show(Seen(write.theirs, write.theirs, write.validator), write.settled_seq)

@@ -15,7 +15,7 @@ from .model import Home, Model, ask
 from .policy.coalescing import Edit
 from .policy.diagnosis import Diagnosis
 from .policy.routing import store_at
-from .policy.values import check_attributes, check_id
+from .policy.values import check_attributes, check_id, copy_json
 from .sync import adopting, deciding
 from .sync.autosync import note_waiting
 from .sync.conflicts import policy_of
@@ -336,7 +336,7 @@ class Standalone(Home):
             stale_while_revalidate=config.stale_while_revalidate,
             conflict=self.engine.conflict_policy(),
             parse_record=lambda response: self._blank.parse(self._blank.parse_before_local_save(response)),
-            serialize=lambda attributes: cls(attributes).to_json(),
+            serialize=lambda attributes: cls(copy_json(attributes)).to_json(),
         )
 
     def is_local(self) -> bool:

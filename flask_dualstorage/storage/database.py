@@ -25,7 +25,6 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from ..errors import ConfigurationError, OutboxUnavailable
 from . import schema
-from .syncs import CAN_SYNC, Syncs
 from .turns import Turns
 
 _BUSY_SECONDS = 10.0
@@ -102,15 +101,10 @@ class Connection:
         #: Which file it writes to, for SQLite, and when it was looked whether that is still there.
         self.file = database._file_now()
         self.looked = monotonic()
-        #: SQLite's log of what is committed, open for as long as it stays the same file: until this is closed.
-        self.log: int | None = None
 
     def close(self) -> None:
         """Close it; its thread opens another when it needs one."""
         self.closed = True
-        if self.log is not None:
-            os.close(self.log)
-            self.log = None
         self.raw.close()
 
     def run(self, statement: Statement, parameters: Mapping[str, Any]) -> Any:
@@ -154,7 +148,6 @@ class Database:
         self.driver_error: Any = self.dialect.import_dbapi().Error
         self._clock = clock
         self._ready = False
-        self._syncs_itself = False
         self._renew_locks()
         self._here = threading.local()
         self._resting: list[Any] = []
@@ -164,7 +157,6 @@ class Database:
     def _renew_locks(self) -> None:
         # Taken in this order, where both are.
         self._writing = Turns()
-        self._syncs = Syncs()
         self._opening = threading.RLock()
 
     @property
@@ -222,32 +214,13 @@ class Database:
             raise OutboxUnavailable(f"The outbox's database is busy: writes before this one do not end. {_NOTHING}")
         try:
             connection = self._taken()
-        except BaseException:
-            self._writing.release()
-            raise
-        try:
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 yield from self._within(connection)
             finally:
-                self._writing.release()
-            self._sync(connection)
+                connection.lock.release()
         finally:
-            connection.lock.release()
-
-    def _sync(self, connection: Connection) -> None:
-        """Return when what was committed is on the disk: the next writer goes on meanwhile, and shares the sync.
-
-        Nobody acts on what is not there yet: whoever would send it has to commit that first, which syncs all before.
-        """
-        if not self._syncs_itself:
-            return
-        try:
-            if connection.log is None:
-                connection.log = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
-            self._syncs.wait(connection.log)
-        except OSError as error:
-            self.fail(error, _UNKNOWN)
+            self._writing.release()
 
     def _begun(self) -> Connection:
         """Begin a transaction on a server, on a new connection where it hung up on the one that was kept."""
@@ -361,10 +334,7 @@ class Database:
             )
         options |= {"isolation_level": None, "check_same_thread": False, "timeout": _BUSY_SECONDS}
         raw = self.dialect.connect(*arguments, **options)
-        # With a log that ``_sync`` can sync, a commit leaves it to that; not every file system takes one.
-        (mode,) = raw.cursor().execute("PRAGMA journal_mode").fetchone()
-        self._syncs_itself = CAN_SYNC and mode == "wal"
-        raw.cursor().execute(f"PRAGMA synchronous = {'NORMAL' if self._syncs_itself else 'FULL'}")
+        raw.cursor().execute("PRAGMA synchronous = FULL")
         return raw
 
     def _make_file(self) -> None:

@@ -193,7 +193,8 @@ class Flush:
 def _done(job: Job, future: Future[list[Outcome]]) -> list[Done]:
     """A hook of the app's that failed half-way leaves its write in doubt; the other lanes go on."""
     error = future.exception()
-    if error is None:
+    if error is None or not isinstance(error, Exception):
+        # What is no error, as an exit, ends the flush.
         came = future.result()
     else:
         log_failure("sending a write failed", error=error)

@@ -19,6 +19,7 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from requests.utils import select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -287,8 +288,10 @@ class Adapter(HTTPAdapter):
             return Answer(response.status_code, response.headers, response.content, url)
         pool: Any = self._pool
         if pool is None:
-            pool = self._pool = self.get_connection_with_tls_context(request, verify, proxies=proxies)
+            pool = self.get_connection_with_tls_context(request, verify, proxies=proxies)
             self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
+            # Only now: another thread must not find it without its certificates.
+            self._pool = pool
         exchange.target = _target(url, proxies)
         answer = pool.urlopen(
             str(request.method),
@@ -302,7 +305,7 @@ class Adapter(HTTPAdapter):
             preload_content=False,
             decode_content=False,
         )
-        return Answer(answer.status, answer.headers, self._read(answer), url)
+        return Answer(answer.status, CaseInsensitiveDict(answer.headers), self._read(answer), url)
 
     def _read(self, raw: BaseHTTPResponse) -> bytes:
         try:

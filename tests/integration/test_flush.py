@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,8 +13,8 @@ from flask_dualstorage import Collection, DualStorage
 from flask_dualstorage.user_storage import UserStorage
 from tests.upstreams.hostile import Behaviour, Line, Then, answer, drop
 from tests.upstreams.rest import RestUpstream
-from tests.waiting import PATIENCE
-from tests.whole import Clock, MakeApp, User, storage_of
+from tests.waiting import PATIENCE, until
+from tests.whole import PATIENT, Clock, MakeApp, User, storage_of
 
 
 def nested() -> DualStorage:
@@ -51,6 +52,73 @@ class Gate:
     def open(self) -> None:
         """Let the answer go."""
         self._open.set()
+
+
+class TestUnanswered:
+    """One that is not answered holds back nothing but what must go behind it."""
+
+    @pytest.mark.parametrize("place", [0, 12], ids=["the first", "a later one"])
+    def test_all_others_are_sent_and_settled_meanwhile(self, user: User, upstream: RestUpstream, place: int):
+        alice = user()
+        for number in range(30):
+            alice.collection("people").create(name=f"Person {number}", remote=False)
+        handle, gate = upstream._handle, Gate(answer(201, {"id": 7, "name": f"Person {place}"}))
+        upstream._handler = lambda got: gate if got.json()["name"] == f"Person {place}" else handle(got)
+        with ThreadPoolExecutor(1) as pool:
+            flush = pool.submit(alice.sync)
+            gate.wait()
+            until(lambda: len(alice.pending()) == 1, "all others are settled")
+            gate.open()
+            assert flush.result(PATIENCE).applied == 30
+
+    def test_what_was_answered_beside_it_is_not_taken_over(self, user: User, upstream: RestUpstream, clock: Clock):
+        """An update that is compared first may take twice as long as the lease of the creates beside it."""
+
+        def storage() -> UserStorage:
+            dualstorage = DualStorage()
+            dualstorage.register(type("People", (Collection,), {"read_before_write": True}))
+            dualstorage.register(type("Pets", (Collection,), {"in_doubt": "resend"}))
+            return user(dualstorage=dualstorage)
+
+        alice, worker = storage(), storage()
+        alice.collection("people").fetch()[0].save(age=41, remote=False)
+        for number in range(3):
+            alice.collection("pets").create(name=f"Rex {number}", remote=False)
+        handle, gate = upstream._handle, Gate(answer(200, {"id": 1, "name": "Ada", "age": 36}))
+        upstream._handler = lambda got: gate if (got.method, got.target) == ("GET", "/people/1") else handle(got)
+        with ThreadPoolExecutor(1) as pool:
+            flush = pool.submit(alice.sync)
+            gate.wait()
+            until(lambda: len(alice.pending()) == 1, "the creates are settled")
+            clock.advance(PATIENT[1] + 11)
+            worker.sync()
+            gate.open()
+            flush.result(PATIENCE)
+        assert [sent.method for sent in upstream.sent].count("POST") == 3
+
+    def test_an_error_that_a_signal_raises_ends_the_flush(self, user: User, upstream: RestUpstream):
+        """Celery's soft time limit, RQ's timeout: raised in the thread that syncs, and no write's own."""
+
+        class SoftTimeLimitExceeded(Exception):
+            pass
+
+        def limit(number: int, frame: object) -> None:
+            gate.open()
+            raise SoftTimeLimitExceeded
+
+        alice = user()
+        for number in range(30):
+            alice.collection("people").create(name=f"Person {number}", remote=False)
+        gate = Gate(answer(201, {"id": 7, "name": "Person 0"}))
+        upstream.then(gate)
+        before = signal.signal(signal.SIGALRM, limit)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(SoftTimeLimitExceeded):
+                alice.sync()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
 
 class TestOrder:

@@ -55,9 +55,10 @@ def _no_collector() -> Iterator[None]:
 
 class Tenants(Collection):
     url = "/{tenant}"
+    region = "none"
 
     def headers(self) -> dict[str, str]:
-        return {"X-Tenant": str(self.params["tenant"])}
+        return {"X-Tenant": f"{self.params['tenant']} of {self.region}"}
 
 
 @pytest.fixture
@@ -85,8 +86,41 @@ def test_a_list_that_was_looked_at_is_gone_with_its_collection(
 def test_a_model_that_outlives_its_collection_is_saved_as_that_declares(
     alice: UserStorage, upstream: RestUpstream
 ) -> None:
-    ada = alice.collection("tenants", tenant="people").fetch()[0]
+    tenants = alice.collection("tenants", tenant="people")
+    tenants.region = "the north"
+    ada = tenants.fetch()[0]
+    del tenants
     assert ada.save(name="Lady Ada").dirty is False
     sent = upstream.received[-1]
-    assert (sent.method, sent.target, sent.headers["X-Tenant"]) == ("PUT", "/people/1", "people")
+    assert (sent.method, sent.target, sent.headers["X-Tenant"]) == ("PUT", "/people/1", "people of the north")
     assert ada["name"] == "Lady Ada"
+
+
+def test_what_is_changed_in_place_is_seen_after_a_save_that_left_nothing(
+    alice: UserStorage, upstream: RestUpstream
+) -> None:
+    upstream.records["/people"][0]["tags"] = ["a"]
+    ada = alice.collection("people").fetch()[0]
+    ada.save(name="Lady Ada", remote=False)
+    assert ada.save(name="Ada", remote=False).state is None
+    ada["tags"].append("b")
+    assert ada.changed_attributes() == {"tags": ["a", "b"]}
+
+
+def test_what_to_json_does_in_place_is_done_to_what_is_sent_alone(make_app: MakeApp, upstream: RestUpstream) -> None:
+    class Marked(Model):
+        def to_json(self, **options: Any) -> Any:
+            sent = dict(self)
+            sent["tags"].append("sent")
+            return sent
+
+    dualstorage = DualStorage()
+    dualstorage.register(type("People", (Collection,), {"model": Marked}))
+    alice = storage_of(make_app(dualstorage, url=upstream.url)).for_user("alice")
+    eve = alice.collection("people").create(name="Eve", tags=["a"], remote=False)
+    [waiting] = alice.pending()
+    assert waiting.attributes is not None
+    assert waiting.attributes["tags"] == ["a"]
+    alice.sync()
+    assert upstream.sent[-1].json()["tags"] == ["a", "sent"]
+    assert eve["tags"] == ["a"]

@@ -112,7 +112,6 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.patches = ExitStack()
         self.patches.enter_context(mock.patch("flask_dualstorage.sync.senders.ThreadPoolExecutor", InLine))
-        self.patches.enter_context(mock.patch("flask_dualstorage.sync.senders.STALL", 3600.0))
         self.folder = new_folder()
         self.clock = TickingClock()
         self.ledger = Ledger()

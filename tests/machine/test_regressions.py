@@ -41,7 +41,6 @@ def upstream() -> Upstream:
 def process(upstream: Upstream, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Process]]:
     """Start a process on the outbox of the test."""
     monkeypatch.setattr("flask_dualstorage.sync.senders.ThreadPoolExecutor", InLine)
-    monkeypatch.setattr("flask_dualstorage.sync.senders.STALL", 3600.0)
     folder = new_folder()
     started: list[Process] = []
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +13,6 @@ import pytest
 
 from flask_dualstorage.errors import OutboxUnavailable
 from flask_dualstorage.storage import database as database_module
-from flask_dualstorage.storage import syncs
 from flask_dualstorage.storage.database import Database
 from flask_dualstorage.storage.outbox import Outbox
 from tests.contract.writes import ALICE, Clock, a_write, insert
@@ -46,81 +43,31 @@ def test_the_file_is_made_with_its_folder_on_first_use(outbox: Outbox, path: Pat
     assert path.is_file()
 
 
-class Syncing:
-    """Notes what was in SQLite's log whenever that was forced to the disk."""
-
-    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.log = path.with_name(f"{path.name}-wal")
-        self.synced: list[bytes] = []
-        self.fails = False
-        self._fdatasync = os.fdatasync
-        monkeypatch.setattr(syncs.os, "fdatasync", self.fdatasync)
-
-    def fdatasync(self, descriptor: int) -> None:
-        assert os.path.samestat(os.fstat(descriptor), self.log.stat())
-        if self.fails:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        self._fdatasync(descriptor)
-        self.synced.append(self.log.read_bytes())
-
-
-@pytest.fixture
-def syncing(path: Path, monkeypatch: pytest.MonkeyPatch) -> Syncing:
-    return Syncing(path, monkeypatch)
-
-
-def test_it_writes_ahead_and_reaches_the_disk_before_it_answers(outbox: Outbox, syncing: Syncing):
-    """WAL, and the log synced with all of it: a power cut loses no write that was accepted."""
-    for name in ("first", "second"):
-        write = insert(outbox, attributes={"name": name})
-        assert write.id.encode() in syncing.synced[-1]
+def test_it_writes_ahead_and_reaches_the_disk_before_it_answers(outbox: Outbox, path: Path):
+    """WAL and synchronous=FULL: a power cut loses no write that was accepted."""
+    insert(outbox)
     kept = outbox.database._kept()
     assert kept is not None
     assert kept.raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert kept.raw.execute("PRAGMA synchronous").fetchone() == (2,)
     assert kept.raw.execute("PRAGMA busy_timeout").fetchone() == (10_000,)
 
 
-def test_a_write_that_may_not_be_on_the_disk_is_not_called_kept(outbox: Outbox, syncing: Syncing):
+def test_every_threads_connection_does_so(outbox: Outbox):
     insert(outbox)
-    syncing.fails = True
-    with pytest.raises(OutboxUnavailable, match="not known whether this was kept"):
-        insert(outbox)
-    syncing.fails = False
-    insert(outbox)
+    pragmas = []
 
-
-def test_where_nothing_is_written_ahead_sqlite_itself_waits_for_the_disk(
-    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
-):
-    """As on a file system that several hosts share."""
-    monkeypatch.setattr(outbox.database, "_write_ahead", lambda cursor: None)
-    insert(outbox)
-    kept = outbox.database._kept()
-    assert kept is not None
-    assert kept.raw.execute("PRAGMA journal_mode").fetchone() == ("delete",)
-    assert kept.raw.execute("PRAGMA synchronous").fetchone() == (2,)
-
-
-def test_a_read_waits_for_no_disk(outbox: Outbox, syncing: Syncing):
-    insert(outbox)
-    syncing.synced.clear()
-    assert len(outbox.pending(ALICE)) == 1
-    assert syncing.synced == []
-
-
-def test_every_threads_connection_does_so(outbox: Outbox, syncing: Syncing):
-    insert(outbox)
-    kept = []
-
-    def keep() -> None:
-        write = insert(outbox)
-        kept.append(write.id.encode() in syncing.synced[-1])
+    def look() -> None:
+        outbox.pending(ALICE)
+        kept = outbox.database._kept()
+        assert kept is not None
+        pragmas.extend(kept.raw.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous"))
         outbox.database._drop()
 
-    thread = threading.Thread(target=keep)
+    thread = threading.Thread(target=look)
     thread.start()
     thread.join(PATIENCE)
-    assert kept == [True]
+    assert pragmas == ["wal", 2]
 
 
 def test_an_older_file_that_does_not_write_ahead_is_switched(outbox: Outbox, path: Path):

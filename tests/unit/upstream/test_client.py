@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+import requests
 
 from flask_dualstorage.errors import ConfigurationError, ValidationFailed
 from flask_dualstorage.types import Answer, Failure, Fault, Request
@@ -79,6 +80,34 @@ def test_the_callers_headers_win(upstream: HostileUpstream, client: Client) -> N
     client.send(Request("GET", "/people", {"accept": "application/hal+json", "user-agent": "mine"}))
     assert upstream.received[0].headers["Accept"] == "application/hal+json"
     assert upstream.received[0].headers["User-Agent"] == "mine"
+
+
+@pytest.mark.parametrize("is_hooked", [False, True])
+def test_headers_of_one_name_are_one_whichever_way_it_went(
+    upstream: HostileUpstream, client: Client, is_hooked: bool
+) -> None:
+    """As RFC 9110 §5.3 joins them; an auth object's hook takes the way through ``requests``."""
+
+    def hooking(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.register_hook("response", lambda response, **options: response)
+        return request
+
+    upstream.then(raw(b"HTTP/1.1 200 OK\r\nLink: <a>\r\nlink: <b>\r\nContent-Length: 2\r\n\r\n{}"))
+    headers = answered(client.send(GET, auth=hooking if is_hooked else None)).headers
+    assert {name.lower(): value for name, value in headers.items()} == {"link": "<a>, <b>", "content-length": "2"}
+    assert (headers["LINK"], headers.get("lInK"), "nothing" in headers) == ("<a>, <b>", "<a>, <b>", False)
+
+
+def test_no_request_goes_out_before_its_connections_have_their_certificates(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle that is not there fails each request, not only the first."""
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", "/nowhere/cacert.pem")
+    client = make_client("https://127.0.0.1:9")
+    for _ in range(2):
+        failed = client.send(GET)
+        assert isinstance(failed, Failure)
+        assert "could not be reached" in failed.reason
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
