@@ -140,7 +140,7 @@ class Proxy:
                 if not self.after:
                     break
                 committed.set()
-            there.sendall(data)
+            _write(there, data)
         _hang_up(there)
         _hang_up(client)
 
@@ -148,7 +148,7 @@ class Proxy:
         while data := _read(there):
             if committed.is_set():
                 break
-            client.sendall(data)
+            _write(client, data)
         _hang_up(client)
         _hang_up(there)
 
@@ -165,6 +165,12 @@ def _read(sock: socket.socket) -> bytes:
         return sock.recv(65_536)
     except OSError:
         return b""
+
+
+def _write(sock: socket.socket, data: bytes) -> None:
+    # The other side may have gone; the next read tells.
+    with contextlib.suppress(OSError):
+        sock.sendall(data)
 
 
 def _hang_up(sock: socket.socket) -> None:
