@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -25,7 +24,7 @@ from .conflicts import policy_of
 from .engine import Credentials, Engine
 from .jobs import Job, Jobs, run
 from .reports import SyncReport, sync_report
-from .senders import Senders
+from .senders import Came, Senders
 from .sending import claim, deadline_of
 from .settling import Done, Settled, changing, recording, settle_all, tell
 from .together import bulk_of
@@ -69,7 +68,7 @@ class Flush:
             while plan.due or senders.in_flight or done:
                 jobs = self._settle_and_claim(done, plan, senders.in_flight)
                 senders.give([(job, self._credentials_for(job.upstream).auth) for job in jobs])
-                done = [each for job, came in senders.finished() for each in _done(job, came)]
+                done = [each for came in senders.finished() for each in _done(came)]
         return self
 
     def _may_go_on(self) -> bool:
@@ -190,17 +189,17 @@ class Flush:
             self._stopped.add(write.upstream)
 
 
-def _done(job: Job, future: Future[list[Outcome]]) -> list[Done]:
+def _done(came: Came) -> list[Done]:
     """A hook of the app's that failed half-way leaves its write in doubt; the other lanes go on."""
-    error = future.exception()
-    if error is None or not isinstance(error, Exception):
-        # What is no error, as an exit, ends the flush.
-        came = future.result()
-    else:
+    job, outcomes, error = came
+    if error is not None:
+        if not isinstance(error, Exception):
+            # What is no error, as an exit, ends the flush.
+            raise error
         log_failure("sending a write failed", error=error)
         reason = f"Sending it failed here ({type(error).__name__})."
-        came = [Outcome(Meaning.IN_DOUBT, reason=reason)] * len(job.claimed)
-    return [(*claimed, outcome) for claimed, outcome in zip(job.claimed, came, strict=True)]
+        outcomes = [Outcome(Meaning.IN_DOUBT, reason=reason)] * len(job.claimed)
+    return [(*claimed, outcome) for claimed, outcome in zip(job.claimed, outcomes, strict=True)]
 
 
 def flush(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from threading import Lock
 from time import monotonic, perf_counter, thread_time
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from ..types import Outcome
 from .jobs import Job
@@ -23,7 +23,13 @@ TRY_AGAIN = 1024
 #: idle meanwhile; those that take longer are settled while these send on.
 COMPANY = 0.0001
 
-Came = tuple[Job, "Future[list[Outcome]]"]
+
+class Came(NamedTuple):
+    """What became of one job: the outcome of each of its writes, or what was raised."""
+
+    job: Job
+    outcomes: list[Outcome]
+    error: BaseException | None = None
 
 
 class Senders:
@@ -79,8 +85,8 @@ class Senders:
         while len(self._done) < len(self.in_flight) and self._rings(until - monotonic()):
             pass
         found = [self._done.popleft() for _ in range(len(self._done))]
-        for job, _ in found:
-            self.in_flight.remove(job)
+        for came in found:
+            self.in_flight.remove(came.job)
         waits, self._waits = self._waits, []
         if waits and self._is_quick:
             # Most of them: one that was held up says nothing.
@@ -114,17 +120,16 @@ class Senders:
     def _send(self) -> None:
         while (given := self._next()) is not None:
             job, auth = given
-            came: Future[list[Outcome]] = Future()
             began, worked = perf_counter(), thread_time()
             try:
-                came.set_result(self._context.copy().run(self._run, job, auth))
+                came = Came(job, self._context.copy().run(self._run, job, auth))
             # Whatever it is, it is told where the answer is waited for.
             except BaseException as error:  # noqa: BLE001
-                came.set_exception(error)
+                came = Came(job, [], error)
             took, worked = perf_counter() - began, thread_time() - worked
             with self._lock:
                 self._waits.append(took - worked > worked)
-                self._done.append((job, came))
+                self._done.append(came)
                 rings = len(self._done) >= self._awaited
             if rings:
                 self._bell.put(None)

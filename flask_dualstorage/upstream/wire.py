@@ -42,7 +42,7 @@ class Exchange:
     neither a TLS handshake nor a proxy's CONNECT counts, for then the upstream has seen no request.
     """
 
-    __slots__ = ("_connect_ends", "connect", "ends", "sent", "target", "total")
+    __slots__ = ("_connect_ends", "connect", "ends", "has_body", "sent", "target", "total")
 
     def __init__(self, connect: float, total: float) -> None:
         self.connect = connect
@@ -51,6 +51,8 @@ class Exchange:
         self.sent = False
         #: What stands on the request line, byte for byte.
         self.target = ""
+        #: Whether bytes follow the headers.
+        self.has_body = False
         self._connect_ends: float | None = None
 
     @property
@@ -176,6 +178,9 @@ class _Connection(HTTPConnection):
     """A connection that belongs, while it is used, to this thread's exchange."""
 
     response_class = _Response
+    #: The headers of a request whose body comes next: http.client would send them alone, in a packet of their own.
+    _head = b""
+    _begins = False
 
     def _new_conn(self) -> socket.socket:
         """Connect within one timeout for all addresses of the name, each having an even share of what is left.
@@ -223,11 +228,17 @@ class _Connection(HTTPConnection):
 
     def putrequest(self, method: str, url: str, *args: Any, **options: Any) -> None:
         """Put the exchange's own target on the request line: urllib3 rewrites escapes and dots on the way here."""
+        self._head, self._begins = b"", _here.exchange.has_body
         super().putrequest(method, _here.exchange.target, *args, **options)
 
     def send(self, data: Any) -> None:
         """Send it all before the deadline, and note first that bytes of the request may have arrived."""
         exchange = _here.exchange
+        if self._begins:
+            self._head, self._begins = data, False
+            return
+        # Before it connects: what a proxy's tunnel is asked with comes through here too.
+        data, self._head = self._head + data, b""
         if self.sock is None:
             self.connect()
         exchange.left()
@@ -292,7 +303,7 @@ class Adapter(HTTPAdapter):
             self.cert_verify(pool, url, verify, None)  # type: ignore[no-untyped-call]
             # Only now: another thread must not find it without its certificates.
             self._pool = pool
-        exchange.target = _target(url, proxies)
+        exchange.target, exchange.has_body = _target(url, proxies), bool(request.body)
         answer = pool.urlopen(
             str(request.method),
             exchange.target,

@@ -51,7 +51,7 @@ def jobs(number: int) -> list[tuple[Job, Any]]:
 def all_of(given: Senders) -> list[str]:
     came: list[str] = []
     while given.in_flight:
-        came += [job.upstream for job, future in given.finished() if future.result() == APPLIED]
+        came += [each.job.upstream for each in given.finished() if each.outcomes == APPLIED]
     return came
 
 
@@ -107,13 +107,13 @@ def test_one_that_is_stuck_holds_back_nothing_that_comes_behind_it():
 
     with Senders(run, 4) as given:
         given.give(jobs(4))
-        came = [job.upstream for job, _ in given.finished()]
+        came = [each.job.upstream for each in given.finished()]
         while len(came) < 3:
-            came += [job.upstream for job, _ in given.finished()]
+            came += [each.job.upstream for each in given.finished()]
         assert sorted(came) == ["1", "2", "3"]
         given.give(jobs(4)[1:])
         while len(came) < 6:
-            came += [job.upstream for job, _ in given.finished()]
+            came += [each.job.upstream for each in given.finished()]
         assert [job.upstream for job in given.in_flight] == ["0"]
         stuck.set()
         assert all_of(given) == ["0"]
@@ -181,5 +181,5 @@ def test_what_one_raises_is_its_own(is_quick: bool):
         given.give(jobs(3))
         came = {}
         while given.in_flight:
-            came |= {job.upstream: future.exception() for job, future in given.finished()}
+            came |= {each.job.upstream: each.error for each in given.finished()}
     assert (came["0"], str(came["1"]), came["2"]) == (None, "auth 1", None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import threading
 
 import pytest
@@ -80,6 +81,25 @@ def test_the_callers_headers_win(upstream: HostileUpstream, client: Client) -> N
     client.send(Request("GET", "/people", {"accept": "application/hal+json", "user-agent": "mine"}))
     assert upstream.received[0].headers["Accept"] == "application/hal+json"
     assert upstream.received[0].headers["User-Agent"] == "mine"
+
+
+def test_headers_and_body_go_in_one_piece(
+    upstream: HostileUpstream, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In two, the second packet may wait for the first one's acknowledgement, and each costs a system call."""
+    pieces: list[bytes] = []
+    send = socket.socket.send
+
+    def noting(sock: socket.socket, data: bytes, *flags: int) -> int:
+        pieces.append(bytes(data))
+        return send(sock, data, *flags)
+
+    monkeypatch.setattr(socket.socket, "send", noting)
+    for request in (POST, GET, POST):
+        client.send(request)
+    assert [piece.partition(b" ")[0] for piece in pieces] == [b"POST", b"GET", b"POST"]
+    assert [piece.partition(b"\r\n\r\n")[2] for piece in pieces] == [POST.body, b"", POST.body]
+    assert [got.body for got in upstream.received] == [POST.body, b"", POST.body]
 
 
 @pytest.mark.parametrize("is_hooked", [False, True])
