@@ -418,7 +418,7 @@ class Collection:
             view = loaded.view
             record = view.records[place]
             seen = view.seen(record, self._declare().key_attribute) if view.special else Seen(record, record)
-            found = models[place] = self._make(seen, loaded.seen)
+            found = models[place] = self.model(home=self._home)._show(seen, loaded.seen)
         return found
 
     def _make(self, seen: Seen, settled_seq: int) -> Model:
