@@ -101,9 +101,10 @@ def test_what_a_dead_process_may_have_sent_keeps_its_key_through_an_outage(
 
 
 def test_an_applied_write_is_to_be_seen_as_long_as_any_copy_that_is_older(
-    user: User, upstream: RestUpstream, clock: Clock
+    user: User, upstream: RestUpstream, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
     """However many writes come after it, and however short the app keeps its history."""
+    monkeypatch.setattr("flask_dualstorage.sync.settling.PRUNE_EVERY", 64)
     alice = user(DUALSTORAGE_KEEP_APPLIED=1, DUALSTORAGE_CACHE_TIMEOUT=3600)
     alice.collection("people").fetch().get(1).save(age=41)
     clock.advance(3500)

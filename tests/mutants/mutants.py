@@ -690,13 +690,15 @@ OWNERS = [
         "cookie jar used",
         "No upstream cookie of one owner is ever used for another (§3.5, §6)",
         "flask_dualstorage/upstream/client.py",
-        "        response = adapter.send(prepared, **options)\n",
+        "            return adapter.exchange(prepared, self._verify, self._proxies)\n",
         """\
-        jar = self.__dict__.setdefault("_jar", RequestsCookieJar())
-        prepared.headers.pop("Cookie", None)
-        prepared.prepare_cookies(jar)
-        response = adapter.send(prepared, **options)
-        requests.cookies.extract_cookies_to_jar(jar, prepared, response.raw)
+            jar = self.__dict__.setdefault("_jar", RequestsCookieJar())
+            prepared.headers.pop("Cookie", None)
+            prepared.prepare_cookies(jar)
+            answer = adapter.exchange(prepared, self._verify, self._proxies)
+            for each in answer.headers.get("Set-Cookie", "").split(", "):
+                jar.set(*each.partition(";")[0].partition("=")[::2])
+            return answer
 """,
         f"{_EXTENSION}::TestUpstreamAuth::test_no_owner_is_sent_with_anothers_credential_or_cookie",
     ),
