@@ -80,7 +80,10 @@ class Senders:
             self._wait_while_they_get_on()
         self._awaited = 1
         while self.in_flight and not self._done:
-            self._bell.get()
+            if not self._waiting:
+                self._bell.get()
+            elif not self._rings(STALL):
+                self._start(len(self._waiting))
         self._awaited, until = len(self.in_flight), monotonic() + COMPANY
         while len(self._done) < len(self.in_flight) and self._rings(until - monotonic()):
             pass
