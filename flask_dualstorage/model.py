@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -54,7 +55,7 @@ class Freshness:
     reason: str | None
 
 
-class Home:
+class Home(ABC):
     """Where a model lives: whose it is, what is declared of it, and who hears of its changes."""
 
     __slots__ = ("_id_attribute", "check_nonce", "engine", "owner")
@@ -72,19 +73,19 @@ class Home:
             self._id_attribute = self.declared().id_attribute
         return self._id_attribute
 
+    @abstractmethod
     def declared(self) -> Declaration:
         """Say what the layers below must know."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_local(self) -> bool:
         """Say whether it is never sent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_remote(self) -> bool:
         """Say whether it is never kept."""
-        raise NotImplementedError
 
-    def wrote(self, model: Model, kind: Kind) -> None:
+    def wrote(self, model: Model, kind: Kind) -> None:  # noqa: B027  # a model that is in no list has nobody to tell
         """Hear that a model was written."""
 
 

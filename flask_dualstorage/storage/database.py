@@ -113,7 +113,7 @@ class Connection:
         return self.execute(sql, values({**constants, **parameters} if constants else parameters))
 
     def execute(self, sql: str, values: Any = ()) -> Any:
-        """Run bare SQL: BEGIN and the like."""
+        """Run bare SQL: BEGIN, and compiled statements."""
         try:
             cursor = self.raw.cursor()
             cursor.execute(sql, values)
